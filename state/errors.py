@@ -1,0 +1,97 @@
+"""Every error Livefactor raises on purpose.
+
+    LivefactorError
+    +-- ConfigError             a setting is unknown, wrong or at odds with another
+    +-- StoreError              the state on disk and what was asked of it do not fit
+    |   +-- StoreLockedError         another learner owns the directory
+    |   +-- StoreMissingError        there is no store in the directory yet
+    |   +-- StoreCorruptError        a file of the store cannot be read back
+    |   +-- StoreFullError           the disk cannot take another write
+    |   +-- FormatMismatchError      written by another version of the format
+    |   +-- RankMismatchError        written with another rank
+    |   +-- AlgorithmMismatchError   written with another algorithm or feedback mode
+    |   +-- ModelMismatchError       written for another model name
+    |   +-- RowsExhaustedError       a micro-batch needs more rows than `state.rows_max`
+    +-- SourceError             the log and the state do not fit
+        +-- BrokerUnreachableError   no broker answers
+        +-- TopicMissingError        a topic does not exist
+        +-- OffsetExpiredError       the stored offset is below the log's start
+        +-- OffsetAheadError         the stored offset is above the log's end
+        +-- PartitionsChangedError   the topic has other partitions than the state
+
+Each message says what happened, where, and what the operator does next.
+Bad *records* and bad *requests* are not errors but values: see
+`stream.events.Rejected` and the gRPC status codes in `serving.service`.
+"""
+
+
+class LivefactorError(Exception):
+    """The root: catching it catches what Livefactor raises on purpose, and nothing else."""
+
+
+class ConfigError(LivefactorError):
+    """A setting is unknown, has a wrong value, or contradicts another: correct it and start again."""
+
+
+class StoreError(LivefactorError):
+    """The state on disk and what was asked of it do not fit."""
+
+
+class StoreLockedError(StoreError):
+    """Another learner owns the directory: stop it, or wait for it with `--standby`."""
+
+
+class StoreMissingError(StoreError):
+    """The directory holds no store yet: start a learner on it first."""
+
+
+class StoreCorruptError(StoreError):
+    """A file of the store cannot be read back: restore a checkpoint, or delete the directory and relearn."""
+
+
+class StoreFullError(StoreError):
+    """The disk cannot take another write: make room and start again; the log is read from the last commit."""
+
+
+class FormatMismatchError(StoreError):
+    """The store was written in another format: run `livefactor state upgrade`."""
+
+
+class RankMismatchError(StoreError):
+    """The store was written with another rank: restore the setting, or use another directory."""
+
+
+class AlgorithmMismatchError(StoreError):
+    """The store was written by another algorithm or feedback mode: restore it, or use another directory."""
+
+
+class ModelMismatchError(StoreError):
+    """The store belongs to a model of another name: restore the name, or use another directory."""
+
+
+class RowsExhaustedError(StoreError):
+    """A micro-batch needs more resident rows than `state.rows_max`: raise it, or lower `batch_events_max`."""
+
+
+class SourceError(LivefactorError):
+    """The log and the state do not fit."""
+
+
+class BrokerUnreachableError(SourceError):
+    """No broker answers: check `[kafka] "bootstrap.servers"` and the network."""
+
+
+class TopicMissingError(SourceError):
+    """A topic does not exist: run `livefactor topics create`."""
+
+
+class OffsetExpiredError(SourceError):
+    """The stored offset is below the log's start: records were deleted before they were learnt."""
+
+
+class OffsetAheadError(SourceError):
+    """The stored offset is above the log's end: the topic was recreated, or this is another cluster."""
+
+
+class PartitionsChangedError(SourceError):
+    """The topic has other partitions than the state knows: start once with `--accept-partitions`."""

@@ -1,0 +1,37 @@
+"""Compiled mathematics that only reads: hashing of ids and positions."""
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+
+
+@numba.njit(cache=True, inline="always")
+def mix(x: np.uint64) -> np.uint64:
+    """Finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection of 64-bit integers."""
+    x = np.uint64(x)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@numba.njit(cache=True)
+def hash_bytes(buffer: U8, start: int, length: int) -> np.uint64:
+    """64-bit hash of `buffer[start : start + length]`; not for use against an adversary.
+
+    Eight bytes at a time are folded in and mixed, the length last.
+    """
+    h = np.uint64(0x9E3779B97F4A7C15)
+    i = start
+    stop = start + length
+    while i + 8 <= stop:
+        word = np.uint64(0)
+        for k in range(8):
+            word |= np.uint64(buffer[i + k]) << np.uint64(8 * k)
+        h = mix(h ^ word) + np.uint64(0x9E3779B97F4A7C15)
+        i += 8
+    word = np.uint64(0)
+    for k in range(stop - i):
+        word |= np.uint64(buffer[i + k]) << np.uint64(8 * k)
+    return mix(h ^ word ^ (np.uint64(length) << np.uint64(56)))

@@ -1,0 +1,179 @@
+"""The seam between the model and its disk: values that cross it, and the two contracts.
+
+The store knows no learner. It keeps *rows* (opaque bytes under a kind and a
+permanent ordinal), an index from ids to ordinals, offsets, a schedule, memos
+and an outbox, and moves from one micro-batch to the next in one atomic step.
+
+`state.writer` and `state.reader` keep them in RocksDB, `state.memory` in
+dictionaries; `tests/contract/` holds both to the same behaviour.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Packed rows of one kind, ascending by ordinal.
+
+    `ordinals` int64 [n]; `bounds` int64 [n + 1]; row i is `data[bounds[i]:bounds[i + 1]]`, uint8.
+    """
+
+    kind: int
+    ordinals: I64
+    bounds: I64
+    data: U8
+
+    def __len__(self) -> int:
+        return len(self.ordinals)
+
+    def row(self, i: int) -> bytes:
+        """Bytes of row `i`."""
+        return self.data[self.bounds[i] : self.bounds[i + 1]].tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRecord:
+    """A record for Kafka that must not be lost: it stays until a broker acknowledged it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes that count against `state.outbox_bytes_max`."""
+        headers = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.topic) + len(self.key or b"") + len(self.value or b"") + headers
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """Absolute values of every row that one micro-batch changed; applying it twice is harmless."""
+
+    batch_seq: int
+    rows: tuple[Rows, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything one micro-batch changes, written whole or not at all."""
+
+    batch_seq: int
+    rows: tuple[Rows, ...] = ()
+    offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
+    schedule: Mapping[str, object] = field(default_factory=dict)
+    memo: Mapping[str, bytes] = field(default_factory=dict)
+    outbox: tuple[OutboxRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the store stands.
+
+    `applied_through_ms` says for each partition up to which wall-clock time everything
+    published has been applied; it is written by heartbeats too and is outside the digest.
+    """
+
+    generation: int
+    batch_seq: int
+    flushed_through: int
+    version: str
+    offsets: Mapping[TopicPartition, int]
+    memo: Mapping[str, bytes]
+    applied_through_ms: Mapping[TopicPartition, int]
+
+
+class Flush(Protocol):
+    """Dirty rows on their way to the row family, a slice at a time so that learning goes on between."""
+
+    def advance(self, rows_max: int) -> bool:
+        """Write up to `rows_max` rows more; True when the flush is complete and durable."""
+        ...
+
+
+class Reader(Protocol):
+    """A consistent view of a store, moved forward by `catch_up` only."""
+
+    def catch_up(self) -> None:
+        """See what has been committed since; the view does not change at any other time."""
+        ...
+
+    def head(self) -> Head:
+        """Offsets, sequence numbers and memos of the view."""
+        ...
+
+    def journal(self, after: int) -> Iterator[JournalEntry]:
+        """Entries with `batch_seq > after`, ascending, without a gap as far as they go."""
+        ...
+
+    def lookup(self, kind: int, ids: Sequence[bytes]) -> I64:
+        """Ordinals of ids in the row family, -1 where absent there; journal entries are not consulted."""
+        ...
+
+    def load(self, kind: int, ordinals: Sequence[int] | I64) -> Rows:
+        """Rows of the row family, ascending; ordinals absent there are left out."""
+        ...
+
+    def scan(self, kind: int) -> Iterator[Rows]:
+        """Every row of a kind in the row family, ascending by ordinal, in chunks."""
+        ...
+
+    def schedule(self, after: int = 0) -> Iterator[tuple[int, Mapping[str, object]]]:
+        """Schedule entries as (batch_seq, entry) with `batch_seq > after`, ascending."""
+        ...
+
+    def outbox(self) -> Iterator[tuple[int, OutboxRecord]]:
+        """Unacknowledged records, oldest first, each with its id."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and locks."""
+        ...
+
+
+class Writer(Reader, Protocol):
+    """The sole owner of a store. Its own writes are visible to it at once."""
+
+    def commit(self, commit: Commit) -> None:
+        """Write one micro-batch atomically; `batch_seq` must be the head's plus one."""
+        ...
+
+    def acknowledge(self, ids: Iterable[int]) -> None:
+        """Remove outbox records that a broker has acknowledged."""
+        ...
+
+    def heartbeat(self, applied_through_ms: Mapping[TopicPartition, int]) -> None:
+        """Say how fresh the state is; no micro-batch, outside the digest."""
+        ...
+
+    def begin_flush(self, rows: Iterable[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]], through: int) -> Flush:
+        """Start moving rows to the row family.
+
+        `rows`: the present value of every row changed after `flushed_through`, up to and including
+        batch `through`; `ids`: for each kind the ids (and their ordinals) that are new since.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut."""
+        ...
+
+    def checkpoint(self, name: str, manifest: Mapping[str, object]) -> None:
+        """Keep the present state as an immutable version; rows must have been flushed through the head."""
+        ...
