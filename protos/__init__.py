@@ -1,0 +1,1 @@
+"""How others speak to Livefactor: the wire's definitions and the code generated from them."""

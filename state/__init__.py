@@ -1,0 +1,1 @@
+"""What the model is, in memory and at rest."""

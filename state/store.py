@@ -162,7 +162,9 @@ class Writer(Reader, Protocol):
         """Say how fresh the state is; no micro-batch, outside the digest."""
         ...
 
-    def begin_flush(self, rows: Iterable[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]], through: int) -> Flush:
+    def begin_flush(
+        self, rows: Iterable[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]], through: int
+    ) -> Flush:
         """Start moving rows to the row family.
 
         `rows`: the present value of every row changed after `flushed_through`, up to and including

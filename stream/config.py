@@ -11,27 +11,52 @@ class TopicsConfig(Section):
     """`[topics]`: names and framing."""
 
     interactions: str = Field("livefactor.interactions.v1", description="What users did; key: user_id.")
-    dlq: str = Field("livefactor.interactions.v1.dlq", description="Records that could not be learnt, untouched.")
+    dlq: str = Field(
+        "livefactor.interactions.v1.dlq", description="Records that could not be learnt, untouched."
+    )
     items: str = Field("livefactor.items.v1", description="What is known of items; compacted.")
     control: str = Field("livefactor.control.v1", description="Commands to the learner; one partition.")
     drift: str = Field("livefactor.drift.v1", description="Drift events and answers to commands.")
-    framing: Literal["none", "confluent"] = Field("none", description="`confluent`: values start with a zero byte and a schema id.")
-    partitions: int = Field(4, ge=1, le=1_000, description="Partitions of the interactions topic when `topics create` makes it.")
+    framing: Literal["none", "confluent"] = Field(
+        "none", description="`confluent`: values start with a zero byte and a schema id."
+    )
+    partitions: int = Field(
+        4, ge=1, le=1_000, description="Partitions of the interactions topic when `topics create` makes it."
+    )
     replication: int = Field(1, ge=1, le=10, description="Replicas when `topics create` makes a topic.")
-    retention_ms: int = Field(7 * 86_400_000, ge=60_000, description="Retention of interactions when `topics create` makes the topic.")
+    retention_ms: int = Field(
+        7 * 86_400_000,
+        ge=60_000,
+        description="Retention of interactions when `topics create` makes the topic.",
+    )
 
 
 class DecodeConfig(Section):
     """`[decode]`: what is let in."""
 
-    unknown_event_types: Literal["weigh", "reject"] = Field("weigh", description="`weigh`: unknown event types count with `event_weight_default`; `reject`: to the dead letter topic.")
-    event_weights: dict[str, float] = Field(default_factory=lambda: {"impression": 0.0}, description="Weight of each event type; 0 is consumed and counted but not learnt.")
-    event_weight_default: float = Field(1.0, ge=-1_000, le=1_000, description="Weight of event types without an entry.")
+    unknown_event_types: Literal["weigh", "reject"] = Field(
+        "weigh",
+        description="`weigh`: unknown event types count with `event_weight_default`; "
+        "`reject`: to the dead letter topic.",
+    )
+    event_weights: dict[str, float] = Field(
+        default_factory=lambda: {"impression": 0.0},
+        description="Weight of each event type; 0 is consumed and counted but not learnt.",
+    )
+    event_weight_default: float = Field(
+        1.0, ge=-1_000, le=1_000, description="Weight of event types without an entry."
+    )
     value_abs_max: float = Field(1e6, gt=0, le=1e9, description="Largest absolute value accepted.")
     record_bytes_max: int = Field(1 << 20, ge=1_024, le=64 << 20, description="Largest record accepted.")
-    batch_interactions_max: int = Field(10_000, ge=1, le=1_000_000, description="Most interactions in one InteractionBatch.")
-    event_time_ahead_max_ms: int = Field(86_400_000, ge=0, description="How far an event's time may lie ahead of its record's timestamp.")
-    event_ids_kept: int = Field(100_000, ge=0, le=10_000_000, description="Latest event_id values remembered for each partition.")
+    batch_interactions_max: int = Field(
+        10_000, ge=1, le=1_000_000, description="Most interactions in one InteractionBatch."
+    )
+    event_time_ahead_max_ms: int = Field(
+        86_400_000, ge=0, description="How far an event's time may lie ahead of its record's timestamp."
+    )
+    event_ids_kept: int = Field(
+        100_000, ge=0, le=10_000_000, description="Latest event_id values remembered for each partition."
+    )
 
 
 class AlsConfig(Section):
@@ -39,8 +64,12 @@ class AlsConfig(Section):
 
     alpha: float = Field(0.1, gt=0, le=100, description="Weight of the unobserved pairs.")
     reg: float = Field(0.3, gt=0, le=1e6, description="Ridge lambda.")
-    reg_exponent: float = Field(1.0, ge=0, le=2, description="nu of the frequency-scaled ridge lambda (n + alpha |I|)^nu.")
-    recency: float = Field(0.8, gt=0, le=1, description="Weight of a user's interaction relative to the next more recent one.")
+    reg_exponent: float = Field(
+        1.0, ge=0, le=2, description="nu of the frequency-scaled ridge lambda (n + alpha |I|)^nu."
+    )
+    recency: float = Field(
+        0.8, gt=0, le=1, description="Weight of a user's interaction relative to the next more recent one."
+    )
 
 
 class SgdConfig(Section):
@@ -53,23 +82,40 @@ class SgdConfig(Section):
     adagrad: bool = Field(True, description="Divide steps by the root of one accumulator per row.")
     gradient_max: float = Field(10.0, gt=0, le=1e12, description="Clip of each gradient component.")
     negatives: int = Field(4, ge=0, le=100, description="Sampled negatives for each implicit positive.")
-    recent_share: float = Field(0.5, ge=0, le=1, description="Share of negatives drawn from recent items instead of uniformly.")
+    recent_share: float = Field(
+        0.5, ge=0, le=1, description="Share of negatives drawn from recent items instead of uniformly."
+    )
 
 
 class LearningConfig(Section):
     """`[learning]`: what is learnt and how."""
 
     algorithm: Literal["als", "sgd"] = Field("als", description="Streaming ALS or SGD.")
-    feedback: Literal["implicit", "explicit"] = Field("implicit", description="Whether values are strengths of a preference or ratings to predict.")
-    min_value: float | None = Field(None, description="Implicit feedback: a positive needs at least this value.")
-    below_min_value: Literal["ignore", "dislike"] = Field("ignore", description="What an interaction below `min_value` means.")
+    feedback: Literal["implicit", "explicit"] = Field(
+        "implicit", description="Whether values are strengths of a preference or ratings to predict."
+    )
+    min_value: float | None = Field(
+        None, description="Implicit feedback: a positive needs at least this value."
+    )
+    below_min_value: Literal["ignore", "dislike"] = Field(
+        "ignore", description="What an interaction below `min_value` means."
+    )
     rank: int = Field(32, ge=1, le=512, description="Number of factors.")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of initial vectors and samples.")
     init_std: float = Field(0.1, gt=0, le=10, description="Standard deviation of initial factors.")
-    norm_max: float = Field(64.0, gt=0, le=1e4, description="Euclidean norm above which an updated row is refused.")
+    norm_max: float = Field(
+        64.0, gt=0, le=1e4, description="Euclidean norm above which an updated row is refused."
+    )
     freeze: bool = Field(False, description="Consume and measure, but learn nothing.")
-    batch_events_max: int | None = Field(None, ge=1, le=100_000, description="Most records in one micro-batch; by default 1,000 for als, 10,000 for sgd.")
-    poll_timeout_ms: int = Field(10, ge=1, le=10_000, description="How long a micro-batch may wait for more records.")
+    batch_events_max: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Most records in one micro-batch; by default 1,000 for als, 10,000 for sgd.",
+    )
+    poll_timeout_ms: int = Field(
+        10, ge=1, le=10_000, description="How long a micro-batch may wait for more records."
+    )
 
     @property
     def batch_records(self) -> int:
@@ -79,15 +125,26 @@ class LearningConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> "LearningConfig":
         if self.algorithm == "als" and self.feedback == "explicit":
-            raise ValueError('algorithm = "als" learns implicit feedback only; use algorithm = "sgd" for explicit ratings')
+            raise ValueError(
+                'algorithm = "als" learns implicit feedback only; use algorithm = "sgd" for explicit ratings'
+            )
         return self
 
 
 class PrequentialConfig(Section):
     """`[prequential]`: test-then-learn evaluation of a sample of events."""
 
-    sample_every: int = Field(20, ge=1, le=1_000_000, description="One in so many events is scored before it is learnt.")
-    work_max: int = Field(1_000, ge=1, description="Multiply-adds per event, on average, that scoring may cost: widens the sample's spacing for large catalogues.")
+    sample_every: int = Field(
+        20, ge=1, le=1_000_000, description="One in so many events is scored before it is learnt."
+    )
+    work_max: int = Field(
+        1_000,
+        ge=1,
+        description="Multiply-adds per event, on average, that scoring may cost: "
+        "widens the sample's spacing for large catalogues.",
+    )
     k: int = Field(10, ge=1, le=1_000, description="Cut-off of hit rate and NDCG.")
     window_events: int = Field(1_000, ge=10, le=1_000_000, description="Scored events in one window.")
-    half_life_events: float = Field(700.0, gt=0, description="Half-life of the decayed-popularity baseline, in events.")
+    half_life_events: float = Field(
+        700.0, gt=0, description="Half-life of the decayed-popularity baseline, in events."
+    )
