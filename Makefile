@@ -1,0 +1,90 @@
+# The one front door for every chore, the same here and in continuous integration.
+
+PYTHON ?= python3.11
+KILLS ?= 50
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEVELOP := $(VENV)/.develop
+
+# Each mode compiles the kernels differently, and numba's cache does not tell the modes apart.
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
+CHECKED_CACHE_DIR := $(CURDIR)/.cache/numba-boundscheck
+INTERPRETED_CACHE_DIR := $(CURDIR)/.cache/numba-interpreted
+
+export KILLS
+
+KERNEL_TESTS := $(wildcard $(addprefix tests/unit/test_,als.py sgd.py gramian.py decode.py kernels*.py factors.py))
+PYTEST := $(BIN)/python -m pytest -q
+PROTOC := $(BIN)/python -m grpc_tools.protoc -I.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
+	--no-header --no-emit-index-url --no-emit-find-links --extra build
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env demo test test-kernels crash bench check protos lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: $(DEVELOP) ## create .venv with everything that tests and checks need
+
+demo: $(RUNTIME) ## watch it work: Kafka's protocol in, recommendations out, one process killed
+	$(BIN)/livefactor demo
+
+test: $(DEVELOP) ## all tests but the benchmarks; the kernel tests in numba's other modes too
+	$(PYTEST) --ignore=tests/bench
+	$(MAKE) --no-print-directory test-kernels
+
+test-kernels: $(DEVELOP) ## the kernel tests with bounds checks, then interpreted
+ifneq ($(KERNEL_TESTS),)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CHECKED_CACHE_DIR) $(PYTEST) $(KERNEL_TESTS)
+	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(INTERPRETED_CACHE_DIR) $(PYTEST) $(KERNEL_TESTS)
+endif
+
+crash: $(DEVELOP) ## kill the learner KILLS times (make crash KILLS=1000)
+	$(PYTEST) --timeout=0 -rA tests/crash
+
+bench: $(DEVELOP) ## measure the figures, as ratios inside one run
+	$(BIN)/python tests/bench/run.py
+
+check: $(DEVELOP) ## lint, format, types, import directions, freshness of generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) tests/unit/test_protos_fresh.py
+
+protos: $(DEVELOP) ## generate the code of protos/*.proto
+	$(PROTOC) --python_out=. --pyi_out=. protos/events.proto protos/scorer.proto
+	$(PROTOC) --grpc_python_out=. protos/scorer.proto
+
+lock: | $(BIN)/uv ## resolve pyproject.toml anew into the hash-locked requirements files
+	$(LOCK) pyproject.toml --output-file requirements.txt
+	$(LOCK) --extra dev --constraint requirements.txt pyproject.toml --output-file requirements-dev.txt
+	@! grep -nE '://|--index-url|--find-links' requirements.txt requirements-dev.txt
+
+clean: ## remove everything that can be made again
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/uv: $(DEVELOP)
+
+# Of the package itself only the entry point and the metadata are installed: the code stays where it is.
+INSTALL_SELF := $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+
+$(RUNTIME): requirements.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	$(INSTALL_SELF)
+	@touch $@
+
+$(DEVELOP): requirements-dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(INSTALL_SELF)
+	@touch $(RUNTIME) $@
