@@ -12,6 +12,8 @@
     |   +-- AlgorithmMismatchError   written with another algorithm or feedback mode
     |   +-- ModelMismatchError       written for another model name
     |   +-- RowsExhaustedError       a micro-batch needs more rows than `state.rows_max`
+    +-- ScorerError             a scorer cannot be reached, or refused a request
+    +-- PublishError            events could not be read or were not acknowledged
     +-- SourceError             the log and the state do not fit
         +-- BrokerUnreachableError   no broker answers
         +-- TopicMissingError        a topic does not exist
@@ -71,6 +73,18 @@ class ModelMismatchError(StoreError):
 
 class RowsExhaustedError(StoreError):
     """A micro-batch needs more resident rows than `state.rows_max`: raise it, or lower `batch_events_max`."""
+
+
+class ScorerError(LivefactorError):
+    """A scorer cannot be reached or refused a request; `code` is the gRPC status: see the message."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PublishError(LivefactorError):
+    """Events could not be read from their file, or no broker acknowledged them: publish the rest again."""
 
 
 class SourceError(LivefactorError):

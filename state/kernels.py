@@ -35,3 +35,12 @@ def hash_bytes(buffer: U8, start: int, length: int) -> np.uint64:
     for k in range(stop - i):
         word |= np.uint64(buffer[i + k]) << np.uint64(8 * k)
     return mix(h ^ word ^ (np.uint64(length) << np.uint64(56)))
+
+
+@numba.njit(cache=True)
+def hash_spans(buffer, start, length):  # type: ignore[no-untyped-def]
+    """`hash_bytes` of many spans of one buffer, uint64 [n]."""
+    hashes = np.empty(len(start), np.uint64)
+    for i in range(len(start)):
+        hashes[i] = hash_bytes(buffer, start[i], length[i])
+    return hashes

@@ -1,0 +1,278 @@
+"""Rows, journal entries and the schedule as bytes.
+
+A *row* is: format (1 byte), length of the id (uint16), number of entries (uint16), the id, the fixed
+columns of its kind in order, then each entry column for all entries. All numbers are little endian.
+A row names others by their permanent ordinals, never by slots, so equal states have equal bytes
+however they are laid out in memory.
+
+A *journal entry* is a header and, for each kind, the packed rows that one micro-batch changed.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from state.errors import FormatMismatchError, StoreCorruptError
+from state.store import I64, U8, JournalEntry, Rows
+
+FORMAT = 1
+"""Version of everything this module and `state.rocks` write; raised when old bytes can no longer be read."""
+
+ROW_HEADER_BYTES = 5
+_JOURNAL_HEADER = struct.Struct("<2sHqI")
+_BLOCK_HEADER = struct.Struct("<IQQ")
+_JOURNAL_MAGIC = b"LJ"
+
+USER, ITEM, GLOBAL, EVENT_IDS = 1, 2, 3, 4
+"""Codes of the kinds of rows. A new kind takes the next number; nothing else changes on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One field of a row: `width` numbers of one type."""
+
+    name: str
+    dtype: npt.DTypeLike
+    width: int = 1
+
+    @property
+    def size(self) -> int:
+        """Bytes in a row."""
+        return int(np.dtype(self.dtype).itemsize) * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Layout of one kind of row with an id: its fixed columns and the columns of its list of entries."""
+
+    code: int
+    name: str
+    columns: tuple[Column, ...]
+    entries: tuple[Column, ...]
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Bytes of the fixed columns."""
+        return sum(column.size for column in self.columns)
+
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of one entry."""
+        return sum(column.size for column in self.entries)
+
+
+def factor_columns(rank: int) -> tuple[Column, ...]:
+    """Columns that users and items share."""
+    return (
+        Column("vector", np.float32, rank),
+        Column("bias", np.float32),
+        Column("accumulator", np.float32),
+        Column("interactions", np.int32),
+        Column("changed_at", np.int64),
+    )
+
+
+HISTORY = (Column("other", np.uint32), Column("strength", np.float32))
+"""The latest interactions, oldest first: ordinal on the other side, signed strength (a rating if explicit)."""
+
+
+def user_kind(rank: int) -> Kind:
+    """Users."""
+    return Kind(USER, "user", factor_columns(rank), HISTORY)
+
+
+def item_kind(rank: int) -> Kind:
+    """Items; `popularity` is a decayed count of interactions as of the event numbered `popular_at`."""
+    popularity = (Column("popularity", np.float64), Column("popular_at", np.int64))
+    return Kind(ITEM, "item", factor_columns(rank) + popularity, HISTORY)
+
+
+@numba.njit(cache=True)
+def pack_rows(  # type: ignore[no-untyped-def]
+    columns, entries, id_start, id_length, id_arena, entry_start, entry_length, slots, bounds, out
+) -> None:
+    """Write the rows of `slots` into `out` [uint8], row i at `bounds[i]`.
+
+    `columns`: tuple of uint8 [capacity, bytes]; `entries`: tuple of uint8 [arena, bytes].
+    """
+    for i in range(len(slots)):
+        slot = slots[i]
+        p = bounds[i]
+        length = id_length[slot]
+        count = entry_length[slot]
+        out[p] = FORMAT
+        out[p + 1] = length & 0xFF
+        out[p + 2] = length >> 8
+        out[p + 3] = count & 0xFF
+        out[p + 4] = count >> 8
+        p += ROW_HEADER_BYTES
+        start = id_start[slot]
+        for b in range(length):
+            out[p + b] = id_arena[start + b]
+        p += length
+        for c in range(len(columns)):
+            column = columns[c]
+            width = column.shape[1]
+            for b in range(width):
+                out[p + b] = column[slot, b]
+            p += width
+        first = entry_start[slot]
+        for c in range(len(entries)):
+            column = entries[c]
+            width = column.shape[1]
+            for e in range(count):
+                for b in range(width):
+                    out[p + b] = column[first + e, b]
+                p += width
+
+
+@numba.njit(cache=True)
+def unpack_rows(columns, entries, entry_start, entry_length, slots, bounds, data) -> None:  # type: ignore[no-untyped-def]
+    """Inverse of `pack_rows` for everything but the id; room for the entries has been made."""
+    for i in range(len(slots)):
+        slot = slots[i]
+        p = bounds[i]
+        length = np.int64(data[p + 1]) | np.int64(data[p + 2]) << 8
+        count = np.int64(data[p + 3]) | np.int64(data[p + 4]) << 8
+        p += ROW_HEADER_BYTES + length
+        for c in range(len(columns)):
+            column = columns[c]
+            width = column.shape[1]
+            for b in range(width):
+                column[slot, b] = data[p + b]
+            p += width
+        first = entry_start[slot]
+        entry_length[slot] = count
+        for c in range(len(entries)):
+            column = entries[c]
+            width = column.shape[1]
+            for e in range(count):
+                for b in range(width):
+                    column[first + e, b] = data[p + b]
+                p += width
+
+
+@numba.njit(cache=True)
+def row_headers(bounds, data, id_start, id_length, entry_length) -> int:  # type: ignore[no-untyped-def]
+    """Read where each row's id lies in `data` and how many entries follow.
+
+    Returns the index of the first row that is not of this format or too short, or -1.
+    """
+    for i in range(len(bounds) - 1):
+        p = bounds[i]
+        if bounds[i + 1] - p < ROW_HEADER_BYTES or data[p] != FORMAT:
+            return i
+        id_start[i] = p + ROW_HEADER_BYTES
+        id_length[i] = np.int32(data[p + 1]) | np.int32(data[p + 2]) << 8
+        entry_length[i] = np.int32(data[p + 3]) | np.int32(data[p + 4]) << 8
+    return -1
+
+
+def read_headers(kind: Kind, rows: Rows) -> tuple[I64, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Start and length of each row's id in `rows.data`, and its number of entries; checks every size."""
+    n = len(rows)
+    id_start, id_length = np.empty(n, np.int64), np.empty(n, np.int32)
+    entry_length = np.empty(n, np.int32)
+    bad = row_headers(rows.bounds, rows.data, id_start, id_length, entry_length)
+    if bad < 0:
+        sizes = (
+            ROW_HEADER_BYTES + id_length + kind.fixed_bytes + entry_length.astype(np.int64) * kind.entry_bytes
+        )
+        wrong = np.flatnonzero(sizes != np.diff(rows.bounds))
+        bad = int(wrong[0]) if len(wrong) else -1
+    if bad >= 0:
+        raise StoreCorruptError(
+            f"{kind.name} row {rows.ordinals[bad]} has {rows.bounds[bad + 1] - rows.bounds[bad]} bytes, which no row of "
+            f"format {FORMAT} has: the store is damaged or of another rank; restore a checkpoint or relearn from the log"
+        )
+    return id_start, id_length, entry_length
+
+
+def single_rows(kind: int, rows: Mapping[int, bytes]) -> Rows:
+    """Rows that are already bytes, such as global arrays, as one block ascending by ordinal."""
+    ordinals = np.array(sorted(rows), np.int64)
+    values = [rows[int(ordinal)] for ordinal in ordinals]
+    bounds = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([len(value) for value in values], out=bounds[1:])
+    return Rows(kind, ordinals, bounds, np.frombuffer(b"".join(values), np.uint8))
+
+
+def pack_journal(entry: JournalEntry) -> bytes:
+    """One value for the journal."""
+    parts: list[Any] = [_JOURNAL_HEADER.pack(_JOURNAL_MAGIC, FORMAT, entry.batch_seq, len(entry.rows))]
+    for rows in entry.rows:
+        parts += [
+            _BLOCK_HEADER.pack(rows.kind, len(rows), len(rows.data)),
+            np.ascontiguousarray(rows.ordinals, "<i8").data,
+            np.ascontiguousarray(rows.bounds, "<i8").data,
+            np.ascontiguousarray(rows.data).data,
+        ]
+    return b"".join(parts)
+
+
+def unpack_journal(value: bytes) -> JournalEntry:
+    """Inverse of `pack_journal`; the arrays are views of `value`."""
+    try:
+        magic, version, batch_seq, blocks = _JOURNAL_HEADER.unpack_from(value)
+        if magic != _JOURNAL_MAGIC:
+            raise StoreCorruptError(
+                "a journal entry does not begin as one: restore a checkpoint or relearn from the log"
+            )
+        if version != FORMAT:
+            raise FormatMismatchError(
+                f"a journal entry has format {version}, this program reads {FORMAT}: run `livefactor state upgrade`"
+            )
+        p, rows = _JOURNAL_HEADER.size, []
+        for _ in range(blocks):
+            kind, n, size = _BLOCK_HEADER.unpack_from(value, p)
+            p += _BLOCK_HEADER.size
+            ordinals = np.frombuffer(value, "<i8", n, p)
+            bounds = np.frombuffer(value, "<i8", n + 1, p + 8 * n)
+            data = np.frombuffer(value, np.uint8, size, p + 8 * (2 * n + 1))
+            p += 8 * (2 * n + 1) + size
+            rows.append(Rows(kind, ordinals, bounds, data))
+    except (struct.error, ValueError) as error:
+        raise StoreCorruptError(
+            f"a journal entry is cut short ({error}): restore a checkpoint or relearn"
+        ) from error
+    return JournalEntry(batch_seq, tuple(rows))
+
+
+def pack_schedule(entry: Mapping[str, object]) -> bytes:
+    """A schedule entry as JSON: it is small, and people read it."""
+    return orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
+
+
+def unpack_schedule(value: bytes) -> Mapping[str, Any]:
+    """Inverse of `pack_schedule`."""
+    entry: Mapping[str, Any] = orjson.loads(value)
+    return entry
+
+
+def rows_size(id_length: npt.NDArray[np.int32], entry_length: npt.NDArray[np.int32], kind: Kind) -> I64:
+    """Bytes of packed rows."""
+    return (
+        ROW_HEADER_BYTES
+        + id_length.astype(np.int64)
+        + kind.fixed_bytes
+        + entry_length.astype(np.int64) * kind.entry_bytes
+    )
+
+
+def concatenate(blocks: list[Rows]) -> Rows:
+    """Blocks of one kind, with ascending ordinals throughout, as one."""
+    bounds = [np.zeros(1, np.int64)]
+    offset = 0
+    for block in blocks:
+        bounds.append(block.bounds[1:] - block.bounds[0] + offset)
+        offset += int(block.bounds[-1] - block.bounds[0])
+    data: U8 = np.concatenate([block.data[block.bounds[0] : block.bounds[-1]] for block in blocks])
+    return Rows(
+        blocks[0].kind, np.concatenate([block.ordinals for block in blocks]), np.concatenate(bounds), data
+    )

@@ -1,0 +1,274 @@
+"""Compiled hash maps and the arena of histories: how resident rows are found and grow.
+
+Open addressing with linear probing and deletion by backward shift (Knuth, TAOCP vol. 3, 6.4, algorithm R):
+no tombstones, so a table that rows come and go in never slows down. Sizes are powers of two.
+"""
+
+import numba
+import numpy as np
+
+from state.kernels import mix
+
+EMPTY = -1
+
+
+@numba.njit(cache=True)
+def same_bytes(a, a_start, b, b_start, length):  # type: ignore[no-untyped-def]
+    """Whether two spans are equal."""
+    for k in range(length):  # noqa: SIM110
+        if a[a_start + k] != b[b_start + k]:
+            return False
+    return True
+
+
+@numba.njit(cache=True)
+def find_ids(buffer, start, length, hashes, tags, table, row_start, row_length, arena, out):  # type: ignore[no-untyped-def]
+    """out[i] = slot of the id `buffer[start[i] : start[i] + length[i]]`, or -1.
+
+    `tags` uint32 [m] and `table` int32 [m] are the map: the upper half of the hash, and the slot.
+    """
+    mask = np.uint64(len(table) - 1)
+    for i in range(len(start)):
+        h = hashes[i]
+        tag = np.uint32(h >> np.uint64(32))
+        p = h & mask
+        out[i] = EMPTY
+        while table[p] != EMPTY:
+            slot = table[p]
+            if (
+                tags[p] == tag
+                and row_length[slot] == length[i]
+                and same_bytes(arena, row_start[slot], buffer, start[i], length[i])
+            ):
+                out[i] = slot
+                break
+            p = (p + np.uint64(1)) & mask
+
+
+@numba.njit(cache=True)
+def insert_ids(slots, row_hash, tags, table):  # type: ignore[no-untyped-def]
+    """Enter slots whose ids are known to be absent."""
+    mask = np.uint64(len(table) - 1)
+    for slot in slots:
+        h = row_hash[slot]
+        p = h & mask
+        while table[p] != EMPTY:
+            p = (p + np.uint64(1)) & mask
+        table[p] = slot
+        tags[p] = np.uint32(h >> np.uint64(32))
+
+
+@numba.njit(cache=True)
+def delete_ids(slots, row_hash, tags, table):  # type: ignore[no-untyped-def]
+    """Take slots out."""
+    mask = np.uint64(len(table) - 1)
+    one = np.uint64(1)
+    for slot in slots:
+        p = row_hash[slot] & mask
+        while table[p] != slot:
+            p = (p + one) & mask
+        q = p
+        while True:
+            q = (q + one) & mask
+            if table[q] == EMPTY:
+                break
+            home = row_hash[table[q]] & mask
+            if ((q - home) & mask) >= ((q - p) & mask):
+                table[p] = table[q]
+                tags[p] = tags[q]
+                p = q
+        table[p] = EMPTY
+
+
+@numba.njit(cache=True)
+def find_ordinals(ordinals, row_ordinal, table, out):  # type: ignore[no-untyped-def]
+    """out[i] = slot of a permanent ordinal, or -1; `table` int32 [m] maps `mix(ordinal)` to slots."""
+    mask = np.uint64(len(table) - 1)
+    for i in range(len(ordinals)):
+        p = mix(np.uint64(ordinals[i])) & mask
+        out[i] = EMPTY
+        while table[p] != EMPTY:
+            if row_ordinal[table[p]] == ordinals[i]:
+                out[i] = table[p]
+                break
+            p = (p + np.uint64(1)) & mask
+
+
+@numba.njit(cache=True)
+def insert_ordinals(slots, row_ordinal, table):  # type: ignore[no-untyped-def]
+    """Enter slots whose ordinals are known to be absent."""
+    mask = np.uint64(len(table) - 1)
+    for slot in slots:
+        p = mix(np.uint64(row_ordinal[slot])) & mask
+        while table[p] != EMPTY:
+            p = (p + np.uint64(1)) & mask
+        table[p] = slot
+
+
+@numba.njit(cache=True)
+def delete_ordinals(slots, row_ordinal, table):  # type: ignore[no-untyped-def]
+    """Take slots out."""
+    mask = np.uint64(len(table) - 1)
+    one = np.uint64(1)
+    for slot in slots:
+        p = mix(np.uint64(row_ordinal[slot])) & mask
+        while table[p] != slot:
+            p = (p + one) & mask
+        q = p
+        while True:
+            q = (q + one) & mask
+            if table[q] == EMPTY:
+                break
+            home = mix(np.uint64(row_ordinal[table[q]])) & mask
+            if ((q - home) & mask) >= ((q - p) & mask):
+                table[p] = table[q]
+                p = q
+        table[p] = EMPTY
+
+
+@numba.njit(cache=True)
+def distinct_spans(buffer, start, length, hashes, wanted, first):  # type: ignore[no-untyped-def]
+    """For each i with `wanted[i]`, first[i] = the least index with the same id; others get -1.
+
+    Returns how many different ids there are.
+    """
+    size = 16
+    while size < 2 * len(start):
+        size *= 2
+    mask = np.uint64(size - 1)
+    table = np.full(size, EMPTY, np.int64)
+    count = 0
+    for i in range(len(start)):
+        first[i] = EMPTY
+        if not wanted[i]:
+            continue
+        p = hashes[i] & mask
+        while True:
+            j = table[p]
+            if j == EMPTY:
+                table[p] = i
+                first[i] = i
+                count += 1
+                break
+            if (
+                hashes[j] == hashes[i]
+                and length[j] == length[i]
+                and same_bytes(buffer, start[j], buffer, start[i], length[i])
+            ):
+                first[i] = j
+                break
+            p = (p + np.uint64(1)) & mask
+    return count
+
+
+@numba.njit(cache=True)
+def allocate(room, sizes, free, top, links):  # type: ignore[no-untyped-def]
+    """Start of a block of the smallest size that holds `room` entries, and the index of that size.
+
+    `sizes` int64 [s], ascending multiples of four; `free` int64 [s], heads of the lists of free blocks (-1: none);
+    `top` int64 [1], first entry never used; `links` uint32 [arena]: a free block's first entry holds the next
+    block's start divided by four, all ones at the end.
+    """
+    c = 0
+    while sizes[c] < room:
+        c += 1
+    start = free[c]
+    if start >= 0:
+        link = links[start]
+        free[c] = -1 if link == np.uint32(0xFFFFFFFF) else np.int64(link) * 4
+    else:
+        start = top[0]
+        top[0] += sizes[c]
+    return start, c
+
+
+@numba.njit(cache=True)
+def release(start, c, free, links):  # type: ignore[no-untyped-def]
+    """Give a block of size `c` back."""
+    links[start] = np.uint32(0xFFFFFFFF) if free[c] < 0 else np.uint32(free[c] // 4)
+    free[c] = start
+
+
+@numba.njit(cache=True)
+def make_room(slots, lengths, entry_start, entry_class, sizes, free, top, links):  # type: ignore[no-untyped-def]
+    """Give each slot a block that holds `lengths[i]` entries, keeping a block that is of the right size."""
+    for i in range(len(slots)):
+        slot = slots[i]
+        c = entry_class[slot]
+        if c >= 0:
+            if lengths[i] > 0 and sizes[c] >= lengths[i] and (c == 0 or sizes[c - 1] < lengths[i]):
+                continue
+            release(entry_start[slot], c, free, links)
+            entry_class[slot] = -1
+        if lengths[i] > 0:
+            entry_start[slot], entry_class[slot] = allocate(lengths[i], sizes, free, top, links)
+
+
+@numba.njit(cache=True)
+def append_entries(  # type: ignore[no-untyped-def]
+    slots,
+    others,
+    strengths,
+    history_max,
+    entry_start,
+    entry_length,
+    entry_class,
+    other,
+    strength,
+    sizes,
+    free,
+    top,
+) -> None:
+    """Append (others[i], strengths[i]) to the history of slots[i], in order; a full history drops its oldest."""
+    for i in range(len(slots)):
+        slot = slots[i]
+        n = entry_length[slot]
+        start = entry_start[slot]
+        c = entry_class[slot]
+        if n == history_max:
+            for e in range(start, start + n - 1):
+                other[e] = other[e + 1]
+                strength[e] = strength[e + 1]
+            n -= 1
+        elif c < 0 or n == sizes[c]:
+            grown, grown_class = allocate(n + 1, sizes, free, top, other)
+            for e in range(n):
+                other[grown + e] = other[start + e]
+                strength[grown + e] = strength[start + e]
+            if c >= 0:
+                release(start, c, free, other)
+            start = grown
+            entry_start[slot] = grown
+            entry_class[slot] = grown_class
+        other[start + n] = others[i]
+        strength[start + n] = strengths[i]
+        entry_length[slot] = n + 1
+
+
+@numba.njit(cache=True)
+def remove_entry(slot, wanted, entry_start, entry_length, other, strength):  # type: ignore[no-untyped-def]
+    """Take the latest entry with `other == wanted` out of a history; its strength, or NaN if there is none."""
+    start = entry_start[slot]
+    n = entry_length[slot]
+    for e in range(start + n - 1, start - 1, -1):
+        if other[e] == wanted:
+            found = strength[e]
+            for k in range(e, start + n - 1):
+                other[k] = other[k + 1]
+                strength[k] = strength[k + 1]
+            entry_length[slot] = n - 1
+            return found
+    return np.float32(np.nan)
+
+
+@numba.njit(cache=True)
+def pack_arena(order, row_start, row_length, arena):  # type: ignore[no-untyped-def]
+    """Move the ids of slots, visited in `order` of ascending start, to the front; the bytes in use."""
+    top = 0
+    for slot in order:
+        start = row_start[slot]
+        for k in range(row_length[slot]):
+            arena[top + k] = arena[start + k]
+        row_start[slot] = top
+        top += row_length[slot]
+    return top

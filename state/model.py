@@ -1,0 +1,117 @@
+"""The whole model in memory: users, items, global arrays, and the latest event ids.
+
+Everything here is made of rows, so a store can keep it without knowing what it means.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from state.codec import EVENT_IDS, GLOBAL, ITEM, USER, item_kind, single_rows, user_kind
+from state.errors import StoreCorruptError
+from state.event_ids import EventIds
+from state.factors import Table
+from state.store import I64, Rows
+
+RECENT_ITEMS = 2_000
+"""Length of the ring of recently liked items from which negatives are drawn."""
+
+
+def global_arrays(rank: int) -> dict[str, npt.NDArray[np.generic]]:
+    """Arrays of which there is one, all zero. Their order gives their ordinals: append new ones at the end.
+
+    `counts`: users and items ever created; `clock`: interactions learnt; `mean`: running mean of ratings
+    and their number; `gramian_*`: sums of outer products in units of 2^-32; `recent*`: ring of recent items.
+    """
+    return {
+        "counts": np.zeros(2, np.int64),
+        "clock": np.zeros(1, np.int64),
+        "mean": np.zeros(2, np.float64),
+        "gramian_user": np.zeros((rank, rank), np.int64),
+        "gramian_item": np.zeros((rank, rank), np.int64),
+        "recent": np.zeros(RECENT_ITEMS, np.int64),
+        "recent_state": np.zeros(2, np.int64),
+    }
+
+
+class Model:
+    """What has been learnt, as far as it is resident."""
+
+    def __init__(
+        self, rank: int, rows_max: int, items_max: int, history_max: int, event_ids_kept: int
+    ) -> None:
+        self.rank, self.items_max = rank, items_max
+        self.users = Table(user_kind(rank), rows_max - items_max, history_max, dense=False)
+        self.items = Table(item_kind(rank), items_max, history_max, dense=True)
+        self.globals = global_arrays(rank)
+        self.event_ids = EventIds(event_ids_kept)
+
+    @property
+    def user_count(self) -> int:
+        """Users ever created, resident or not."""
+        return int(self.globals["counts"][0])
+
+    @property
+    def item_count(self) -> int:
+        """Items ever created; all are resident."""
+        return int(self.globals["counts"][1])
+
+    @property
+    def clock(self) -> int:
+        """Interactions learnt so far."""
+        return int(self.globals["clock"][0])
+
+    def table(self, kind: int) -> Table:
+        """The table of a kind that has ids."""
+        return {USER: self.users, ITEM: self.items}[kind]
+
+    def apply(self, rows: Rows) -> None:
+        """Take over stored rows of any kind."""
+        if rows.kind == GLOBAL:
+            self._apply_globals(rows)
+        elif rows.kind == EVENT_IDS:
+            self.event_ids.apply(rows)
+        else:
+            self.table(rows.kind).apply(rows)
+
+    def pack(self, users: I64, items: I64, globals_changed: Iterable[str]) -> tuple[Rows, ...]:
+        """Rows of the slots and global arrays that changed, and of event ids seen since the last call."""
+        names = list(self.globals)
+        arrays = {names.index(name): self.globals[name].tobytes() for name in globals_changed}
+        blocks = (
+            self.users.pack(users),
+            self.items.pack(items),
+            single_rows(GLOBAL, arrays),
+            self.event_ids.take_changed(),
+        )
+        return tuple(block for block in blocks if len(block))
+
+    def changed_since(self, batch_seq: int) -> tuple[tuple[Rows, ...], dict[int, tuple[list[bytes], I64]]]:
+        """Resident rows changed after a micro-batch, and the ids (with ordinals) of users and items among them."""
+        users, items = (
+            table.slots[table.changed_at[table.slots] > batch_seq] for table in (self.users, self.items)
+        )
+        ids = {
+            kind: (table.ids(slots), table.ordinals[slots].astype(np.int64))
+            for kind, table, slots in ((USER, self.users, users), (ITEM, self.items, items))
+        }
+        blocks = (
+            self.users.pack(users),
+            self.items.pack(items),
+            single_rows(GLOBAL, {i: array.tobytes() for i, array in enumerate(self.globals.values())}),
+            self.event_ids.all_rows(),
+        )
+        return blocks, ids
+
+    def _apply_globals(self, rows: Rows) -> None:
+        names = list(self.globals)
+        for i, ordinal in enumerate(rows.ordinals.tolist()):
+            array = self.globals[names[ordinal]] if ordinal < len(names) else None
+            value = rows.row(i)
+            if array is None or len(value) != array.nbytes:
+                raise StoreCorruptError(
+                    f"global array {ordinal} has {len(value)} bytes, which is not one of this program's: "
+                    "the store is damaged or newer than the program; use the version that wrote it"
+                )
+            array[...] = np.frombuffer(value, array.dtype).reshape(array.shape)

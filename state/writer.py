@@ -1,0 +1,366 @@
+"""The sole owner of a store in RocksDB."""
+
+import fcntl
+import os
+import shutil
+import struct
+import time
+from collections.abc import Callable, Iterable, Mapping, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, Rdict, SstFileWriter, WriteBatch
+
+from state.codec import FORMAT, pack_journal, pack_schedule
+from state.config import StateConfig
+from state.errors import (
+    AlgorithmMismatchError,
+    ConfigError,
+    ModelMismatchError,
+    RankMismatchError,
+    StoreError,
+    StoreLockedError,
+)
+from state.rocks import (
+    FLUSHED_KEY,
+    RocksView,
+    current_directory,
+    id_key,
+    named_error,
+    number_key,
+    open_database,
+    pack_outbox,
+    row_options,
+    row_prefix,
+)
+from state.store import I64, Commit, Head, JournalEntry, Rows, TopicPartition
+
+Probe = Callable[[str], None]
+"""Called at each named point of a durable step; crash tests end the process there."""
+
+
+def no_probe(point: str) -> None:
+    """Go on."""
+
+
+class DirectoryLock:
+    """Ownership of a store's directory, from before the database is opened until the process ends."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = directory / "learner.lock"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free; the kernel frees it when its holder ends, however it ends."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        return True
+
+    def acquire(self) -> None:
+        """Take the lock or raise StoreLockedError."""
+        if not self.try_acquire():
+            raise StoreLockedError(
+                f"{self._path.parent} is owned by the learner with process id {self._path.read_text().strip() or '?'}: "
+                "stop it, wait for it with `livefactor learn --standby`, or set another `state.directory`"
+            )
+
+    def release(self) -> None:
+        """Give it back."""
+        os.close(self._file)
+
+
+class RocksWriter(RocksView):
+    """Implements `state.store.Writer`."""
+
+    def __init__(
+        self,
+        config: StateConfig,
+        identity: Mapping[str, Any],
+        *,
+        lock: DirectoryLock | None = None,
+        tuning: Mapping[str, Any] | None = None,
+        probe: Probe = no_probe,
+    ) -> None:
+        """Open the store under `config.directory`, creating it if there is none.
+
+        `identity`: model, rank, algorithm, feedback and other facts that the rows depend on; a store of
+        another identity is refused with the error that names the difference. `lock`: already acquired, or None to acquire it here.
+        """
+        self._config, self._probe = config, probe
+        self._lock = lock or DirectoryLock(config.directory)
+        if lock is None:
+            self._lock.acquire()
+        try:
+            path = self._prepare()
+            super().__init__(open_database(path, AccessType.read_write(), tuning), path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._families: dict[str, Any] = {
+            name: self._database.get_column_family_handle(name) for name in ("journal", "schedule", "outbox")
+        }
+        self._check_identity({"format": FORMAT, **identity})
+        self._head = super().head()
+        self._flushed = self._head.flushed_through
+        last = self._outbox.keys(backwards=True)
+        self._outbox_next = int.from_bytes(next(iter(last), b""), "big") + 1
+        self.outbox_bytes = sum(record.size for _, record in self.outbox())
+        self._outbox_sizes = {record_id: record.size for record_id, record in self.outbox()}
+        self._trims: list[tuple[float, int]] = [(time.monotonic(), self._flushed)]
+        self._synced = time.monotonic()
+        self.journal_bytes = sum(
+            len(value) for _, value in self._journal.items(from_key=number_key(self._flushed + 1))
+        )
+
+    def _prepare(self) -> Path:
+        """Make the directories, the pointer file, and an empty place for files to be ingested."""
+        directory = self._config.directory
+        self._staging = directory / "staging"
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir()
+        pointer = directory / "generation"
+        if not pointer.exists():
+            write_atomically(pointer, b"generation-000001\n")
+        return current_directory(directory)
+
+    def _check_identity(self, identity: Mapping[str, Any]) -> None:
+        stored = self.identity()
+        if not stored:
+            self._database.put(b"identity", orjson.dumps(identity, option=orjson.OPT_SORT_KEYS))
+            return
+        errors: dict[str, type[StoreError]] = {"model": ModelMismatchError, "rank": RankMismatchError}
+        for name, value in identity.items():
+            if stored.get(name) != value:
+                self.close()
+                raise errors.get(name, AlgorithmMismatchError)(
+                    f"the store in {self._config.directory} has {name} = {stored.get(name)!r} and the settings say {value!r}: "
+                    "restore the setting, or give the new model another `state.directory`"
+                )
+
+    def catch_up(self) -> None:
+        """Nothing to do: the writer sees its own writes."""
+
+    def head(self) -> Head:
+        """Offsets, sequence numbers and memos; kept in memory, since nobody else writes."""
+        return self._head
+
+    def commit(self, commit: Commit) -> None:
+        """Write one micro-batch atomically.
+
+        1. Pack the journal entry.
+        2. Put it, the head (offsets, batch_seq), the schedule entry, memos and outbox records into one WriteBatch.
+        3. Write it to the write-ahead log and the memtables: from here on the batch has happened.
+        4. Sync the log, if it is time to.
+        """
+        if commit.batch_seq != self._head.batch_seq + 1:
+            raise ConfigError(f"micro-batch {commit.batch_seq} cannot follow {self._head.batch_seq}")
+        journal = pack_journal(JournalEntry(commit.batch_seq, commit.rows))
+        batch, head = self._batch(commit, journal)
+        self._probe("before_write")
+        self._write(batch)
+        self._probe("after_write")
+        self._head = head
+        self.journal_bytes += len(journal)
+        self._sync_when_due()
+
+    def _batch(self, commit: Commit, journal: bytes) -> tuple[WriteBatch, Head]:
+        batch = WriteBatch(raw_mode=True)
+        key = number_key(commit.batch_seq)
+        batch.put(key, journal, self._families["journal"])
+        if commit.schedule:
+            batch.put(key, pack_schedule(commit.schedule), self._families["schedule"])
+        for record in commit.outbox:
+            batch.put(number_key(self._outbox_next), pack_outbox(record), self._families["outbox"])
+            self._outbox_sizes[self._outbox_next] = record.size
+            self._outbox_next += 1
+            self.outbox_bytes += record.size
+        for name, content in commit.memo.items():
+            batch.put(b"memo/" + name.encode(), content)
+        head = Head(
+            self._head.generation,
+            commit.batch_seq,
+            self._flushed,
+            self._head.version,
+            {**self._head.offsets, **commit.offsets},
+            {**self._head.memo, **commit.memo},
+            self._head.applied_through_ms,
+        )
+        batch.put(b"head", _pack_head(head))
+        return batch, head
+
+    def acknowledge(self, ids: Iterable[int]) -> None:
+        """Remove outbox records that a broker has acknowledged."""
+        batch = WriteBatch(raw_mode=True)
+        for record_id in ids:
+            batch.delete(number_key(record_id), self._families["outbox"])
+            self.outbox_bytes -= self._outbox_sizes.pop(record_id, 0)
+        if not batch.is_empty():
+            self._probe("before_acknowledge")
+            self._write(batch)
+            self._probe("after_acknowledge")
+
+    def heartbeat(self, applied_through_ms: Mapping[TopicPartition, int]) -> None:
+        """Say how fresh the state is."""
+        applied = {**self._head.applied_through_ms, **applied_through_ms}
+        self._head = replace(self._head, applied_through_ms=applied)
+        batch = WriteBatch(raw_mode=True)
+        batch.put(b"applied", orjson.dumps([[t, p, ms] for (t, p), ms in applied.items()]))
+        self._write(batch)
+        self._sync_when_due()
+
+    def begin_flush(
+        self, rows: Iterable[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]], through: int
+    ) -> "RocksFlush":
+        """Start moving rows to the row family; see `RocksFlush`."""
+        return RocksFlush(self, list(rows), ids, through)
+
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut."""
+        try:
+            self._database.flush_wal(True)
+        except Exception as error:
+            raise named_error(error, self.path) from error
+        self._synced = time.monotonic()
+
+    def trim_journal(self) -> None:
+        """Delete journal entries that were flushed long enough ago for every scorer to have seen the flush."""
+        due = time.monotonic() - self._config.journal_keep_ms / 1000
+        expired = [through for flushed_at, through in self._trims if flushed_at <= due]
+        if expired:
+            self._trims = self._trims[len(expired) :]
+            batch = WriteBatch(raw_mode=True)
+            batch.delete_range(number_key(0), number_key(expired[-1] + 1), self._families["journal"])
+            self._write(batch)
+
+    def checkpoint(self, name: str, manifest: Mapping[str, object]) -> None:
+        """Keep the present state as the immutable version `name`, and make it the parent of what follows.
+
+        1. Sync the log. 2. Link the files into a new directory under a temporary name, with the manifest.
+        3. Rename it. 4. Write the new parent into the head.
+        """
+        self.sync()
+        versions = self._config.directory / "versions"
+        unfinished = versions / f".{name}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            Checkpoint(self._database).create_checkpoint(str(unfinished / "database"))
+            (unfinished / "manifest.json").write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+            shutil.rmtree(versions / name, ignore_errors=True)
+            unfinished.rename(versions / name)
+        except Exception as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise named_error(error, versions) from error
+        self._head = replace(self._head, version=f"g{self._head.generation}.{name}")
+        batch = WriteBatch(raw_mode=True)
+        batch.put(b"head", _pack_head(self._head))
+        self._write(batch)
+
+    def close(self) -> None:
+        """Let go of the database and of the directory."""
+        self._database.close()
+        self._lock.release()
+
+    def _write(self, batch: WriteBatch) -> None:
+        try:
+            self._database.write(batch)
+        except Exception as error:
+            raise named_error(error, self.path) from error
+
+    def _sync_when_due(self) -> None:
+        due = self._synced + self._config.sync_interval_ms / 1000
+        if self._config.sync == "always" or (self._config.sync == "interval" and time.monotonic() >= due):
+            self.sync()
+
+
+class RocksFlush:
+    """Dirty rows on their way to the row family. Implements `state.store.Flush`.
+
+    1. Sync the write-ahead log: rows must never be ahead of the offsets they belong to.
+    2. Write rows, index entries and `flushed_through` into one SST file, in key order.
+    3. Ingest the file: from here on recovery starts behind `through`.
+    """
+
+    def __init__(
+        self,
+        writer: RocksWriter,
+        rows: list[Rows],
+        ids: Mapping[int, tuple[Sequence[bytes], I64]],
+        through: int,
+    ) -> None:
+        self._writer, self._through = writer, through
+        writer._probe("before_flush")
+        writer.sync()
+        self._file = writer._staging / f"{through}.sst"
+        self._sst = SstFileWriter(row_options())
+        self._sst.open(str(self._file))
+        self._sst[FLUSHED_KEY] = struct.pack("<q", through)
+        self._journal_bytes = writer.journal_bytes
+        self._pairs = self._in_key_order(rows, ids)
+
+    @staticmethod
+    def _in_key_order(
+        rows: list[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for kind in sorted(ids):
+            names, ordinals = ids[kind]
+            for name, ordinal in sorted(zip(names, ordinals.tolist(), strict=True)):
+                yield id_key(kind, name), ordinal.to_bytes(5, "little")
+        for block in sorted(rows, key=lambda block: block.kind):
+            prefix, keys = row_prefix(block.kind), block.ordinals.astype(">u8").tobytes()
+            data, bounds = memoryview(block.data), block.bounds.tolist()  # type: ignore[arg-type]
+            for i in range(len(block)):
+                yield prefix + keys[8 * i : 8 * i + 8], bytes(data[bounds[i] : bounds[i + 1]])
+
+    def advance(self, rows_max: int) -> bool:
+        """Write up to `rows_max` pairs more; True when the flush is complete."""
+        writer, sst = self._writer, self._sst
+        try:
+            for _, (key, value) in zip(range(rows_max), self._pairs, strict=False):
+                sst[key] = value
+            more = next(self._pairs, None)
+            if more is not None:
+                sst[more[0]] = more[1]
+                return False
+            sst.finish()
+            writer._probe("before_ingest")
+            options = IngestExternalFileOptions()
+            options.set_move_files(True)
+            writer._rows.ingest_external_file([str(self._file)], options)
+        except Exception as error:
+            raise named_error(error, writer.path) from error
+        writer._probe("after_ingest")
+        writer._flushed = self._through
+        writer._head = replace(writer._head, flushed_through=self._through)
+        writer.journal_bytes -= self._journal_bytes
+        writer._trims.append((time.monotonic(), self._through))
+        writer.trim_journal()
+        return True
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that a crash leaves the old or the new one."""
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def _pack_head(head: Head) -> bytes:
+    return orjson.dumps(
+        {
+            "generation": head.generation,
+            "batch_seq": head.batch_seq,
+            "version": head.version,
+            "offsets": [[t, p, offset] for (t, p), offset in sorted(head.offsets.items())],
+        }
+    )
