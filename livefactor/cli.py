@@ -1,0 +1,45 @@
+"""The `livefactor` command."""
+
+import sys
+
+import typer
+
+from livefactor.commands import ask, settings
+from livefactor.console import note
+from state.errors import ConfigError, LivefactorError
+
+EXIT_CODES = " ".join(
+    (
+        "Exit codes: 0 done (state verify: agrees) · 1 failed (state verify: differs; doctor: something fails) ·",
+        "2 wrong settings or usage · 3 state verify: nothing to verify against · 130 interrupted.",
+    )
+)
+
+app = typer.Typer(
+    name="livefactor",
+    help="Learn factors from a Kafka stream, durably and exactly once, and serve them over gRPC.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(ask.recommend)
+app.command()(ask.score)
+app.command()(settings.settings)
+
+
+def main() -> None:
+    """Run the command line; what Livefactor raises on purpose becomes one message and an exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        note(f"livefactor: wrong settings\n{error}")
+        sys.exit(2)
+    except LivefactorError as error:
+        note(f"livefactor: {error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""A small client: publish interactions, ask for recommendations and scores.
+
+with Client("127.0.0.1:50051", kafka={"bootstrap.servers": "127.0.0.1:9092"}) as client:
+    position = client.publish("ann", "film-7", "click")
+    answer = client.recommend("ann", k=5, min_position=position)   # includes the click
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+
+from protos import events_pb2, scorer_pb2, scorer_pb2_grpc
+from state.errors import ConfigError, ScorerError
+
+if TYPE_CHECKING:
+    from stream.kafka import KafkaPublisher
+
+TOPIC = "livefactor.interactions.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The next offset of one partition: an answer that has reached it includes everything before."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Which state of the model answered."""
+
+    version: str
+    batch_seq: int
+    positions: tuple[Position, ...]
+    staleness_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """The best items for a user, best first; `cold` when the user is unknown."""
+
+    item_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    cold: bool
+    meta: Meta
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores in the order asked; `known[i]` tells whether item i has been seen; `cold` as above."""
+
+    item_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    known: tuple[bool, ...]
+    cold: bool
+    meta: Meta
+
+
+class Client:
+    """Speaks to a scorer, and to Kafka if `publish` is used. Safe to share between threads for asking."""
+
+    def __init__(self, address: str, kafka: Mapping[str, object] | None = None, topic: str = TOPIC) -> None:
+        """`address` is the scorer's host:port; `kafka` a table of librdkafka settings, needed to publish."""
+        self._address = address
+        self._channel = grpc.insecure_channel(address)
+        self._scorer = scorer_pb2_grpc.ScorerStub(self._channel)  # type: ignore[no-untyped-call]
+        self._kafka = kafka
+        self._topic = topic
+        self._publisher: KafkaPublisher | None = None
+
+    def publish(
+        self,
+        user_id: str,
+        item_id: str,
+        event_type: str = "",
+        value: float | None = None,
+        *,
+        event_time_ms: int = 0,
+        event_id: str = "",
+        timeout_s: float = 10.0,
+    ) -> Position:
+        """Publish one interaction, wait until a broker has it, and return the position just after it.
+
+        Raises PublishError when no broker acknowledges it in time.
+        """
+        interaction = events_pb2.Interaction(
+            user_id=user_id,
+            item_id=item_id,
+            event_type=event_type,
+            value=value,
+            event_time_ms=event_time_ms,
+            event_id=event_id,
+        )
+        partition, offset = self._open_publisher().publish_and_wait(
+            user_id.encode(), interaction.SerializeToString(), timeout_s
+        )
+        return Position(self._topic, partition, offset + 1)
+
+    def recommend(
+        self,
+        user_id: str,
+        k: int = 10,
+        *,
+        include_seen: bool = False,
+        min_position: Position | Iterable[Position] | None = None,
+        max_staleness_ms: int | None = None,
+        timeout_s: float = 5.0,
+    ) -> Recommendations:
+        """The `k` best items for a user, without those already interacted with unless `include_seen`.
+
+        With `min_position` (what `publish` returned) the answer waits, at most `timeout_s`, until it
+        includes that event. Raises ScorerError.
+        """
+        request = scorer_pb2.RecommendRequest(
+            user_id=user_id,
+            k=k,
+            include_seen=include_seen,
+            min_position=_to_wire(min_position),
+            max_staleness_ms=max_staleness_ms,
+        )
+        answer = self._call(self._scorer.Recommend, request, timeout_s)
+        return Recommendations(tuple(answer.item_ids), tuple(answer.scores), answer.cold, _meta(answer.meta))
+
+    def score(
+        self,
+        user_id: str,
+        item_ids: Sequence[str],
+        *,
+        min_position: Position | Iterable[Position] | None = None,
+        max_staleness_ms: int | None = None,
+        timeout_s: float = 5.0,
+    ) -> Scores:
+        """Scores of some items for a user. Raises ScorerError."""
+        request = scorer_pb2.ScoreRequest(
+            user_id=user_id,
+            item_ids=item_ids,
+            min_position=_to_wire(min_position),
+            max_staleness_ms=max_staleness_ms,
+        )
+        answer = self._call(self._scorer.Score, request, timeout_s)
+        return Scores(
+            tuple(item_ids), tuple(answer.scores), tuple(answer.known), answer.cold, _meta(answer.meta)
+        )
+
+    def close(self) -> None:
+        """Let go of connections; what was published has been acknowledged already."""
+        self._channel.close()
+        if self._publisher is not None:
+            self._publisher.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: Any, request: object, timeout_s: float) -> Any:
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            code, details = error.code().name, error.details()
+            if code == "UNAVAILABLE":
+                details = (
+                    f"no scorer answers at {self._address}: start `livefactor serve`, or correct the address"
+                )
+            raise ScorerError(f"{details} ({code})", code) from error
+
+    def _open_publisher(self) -> "KafkaPublisher":
+        if self._kafka is None:
+            raise ConfigError('publishing needs Client(..., kafka={"bootstrap.servers": "host:port"})')
+        if self._publisher is None:
+            from stream.kafka import KafkaPublisher
+
+            self._publisher = KafkaPublisher(self._kafka, self._topic)
+        return self._publisher
+
+
+def _to_wire(positions: Position | Iterable[Position] | None) -> list[events_pb2.Position]:
+    if positions is None:
+        return []
+    several = [positions] if isinstance(positions, Position) else positions
+    return [events_pb2.Position(topic=p.topic, partition=p.partition, offset=p.offset) for p in several]
+
+
+def _meta(meta: scorer_pb2.Meta) -> Meta:
+    positions = tuple(Position(p.topic, p.partition, p.offset) for p in meta.positions)
+    return Meta(meta.version, meta.batch_seq, positions, meta.staleness_ms)

@@ -1,0 +1,1 @@
+"""One file per family of commands; heavy imports stay inside the commands."""

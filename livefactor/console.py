@@ -1,0 +1,97 @@
+"""Where commands print: tables for people, plain lines for pipes, one JSON document with `--json`."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import orjson
+
+PLAIN_INTERVAL_S = 5.0
+
+
+def person_watches() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output, indented when a person watches."""
+    options = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if person_watches() else 0)
+    print(orjson.dumps(value, option=options).decode())
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """A table for a person; otherwise lines of tab-separated values under a line of column names."""
+    if not person_watches():
+        for line in (columns, *rows):
+            print("\t".join(_plain(cell) for cell in line))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(escape(_plain(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """`name: value` lines."""
+    for name, value in fields.items():
+        print(f"{name}: {_plain(value)}")
+
+
+def note(text: str) -> None:
+    """A line for the operator on standard error, which never disturbs data on standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _plain(cell: object) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, float):
+        return f"{cell:.4f}"
+    return str(cell).replace("\t", " ").replace("\n", " ")
+
+
+class Advance(Protocol):
+    """Tells how far a long piece of work has come."""
+
+    def __call__(self, done: int) -> None:
+        """`done`: pieces finished so far, in all."""
+        ...
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Advance]:
+    """A bar on standard error when a person watches it, a plain line every few seconds otherwise."""
+    if not sys.stderr.isatty():
+        yield _PlainProgress(description, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+class _PlainProgress:
+    """Implements `Advance` with a line now and then."""
+
+    def __init__(self, description: str, total: int | None) -> None:
+        self._description = description
+        self._of = f" of {total:,}" if total is not None else ""
+        self._next_s = time.monotonic() + PLAIN_INTERVAL_S
+
+    def __call__(self, done: int) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + PLAIN_INTERVAL_S
+            note(f"{self._description}: {done:,}{self._of}")
