@@ -1,0 +1,267 @@
+"""Following the store: a copy of the model in memory that moves from one micro-batch to the next.
+
+The invariant: *one request sees one state*. Everything here runs on one thread; `Follower.refresh` is one
+critical section without an await, and a request reads user, items and head between two of them.
+
+Items are dense in memory. Of the users, those changed since the last flush are (the *overlay*); any
+other user is one row away in the row family, which the reader's view holds still until the next refresh.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from serving.ranker import Catalogue, User, recommend, score
+from state.codec import GLOBAL, ITEM, USER, user_kind
+from state.errors import LivefactorError, StoreError
+from state.factors import Table, spans
+from state.model import Model
+from state.store import I64, Head, JournalEntry, Reader, Rows
+
+_log = structlog.get_logger(__name__)
+
+_RETRY_MS = 200
+"""Pause after a refresh that failed: a missing store is no reason for a busy loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the rows of a store mean and how many there may be; see the settings of the same names."""
+
+    rank: int
+    explicit: bool
+    rows_max: int
+    items_max: int
+    history_max: int
+    half_life_events: float
+    overlay_bytes_max: int
+
+
+class Replica:
+    """The model as of `head`, through one reader."""
+
+    def __init__(self, reader: Reader, shape: Shape) -> None:
+        self.reader, self._shape = reader, shape
+        self._model = Model(shape.rank, shape.rows_max, shape.items_max, shape.history_max, event_ids_kept=0)
+        self._one_user = Table(user_kind(shape.rank), 1, shape.history_max, dense=False)
+        self._dropped_through = 0
+
+    def load(self, head: Head) -> bool:
+        """Read what is resident; False if the view's journal does not go from its flush to its head."""
+        entries = _pending(self.reader, head.flushed_through, head, self._shape.overlay_bytes_max)
+        if entries is None:
+            return False
+        for kind in (ITEM, GLOBAL):
+            for rows in self.reader.scan(kind):
+                self._model.apply(rows)
+        self.apply(entries, head)
+        self._warm_up()
+        return True
+
+    def apply(self, entries: Sequence[JournalEntry], head: Head) -> None:
+        """Move on to `head`; `entries` hold every change since, as far as the row family does not."""
+        for entry in entries:
+            for rows in entry.rows:
+                if rows.kind in (USER, ITEM, GLOBAL):
+                    self._model.apply(rows)
+        if head.flushed_through > self._dropped_through:
+            self._drop_flushed(head.flushed_through)
+        self.head = head
+        self.catalogue = self._catalogue()
+
+    @property
+    def overlay_users(self) -> int:
+        """Users held in memory."""
+        return self._model.users.size
+
+    def user(self, user_id: bytes) -> User | None:
+        """A user's row, or None if there is none."""
+        slot = int(self._model.users.find_ids([user_id])[0])
+        return _user(self._model.users, slot) if slot >= 0 else self._stored_user(user_id)
+
+    def items(self, item_ids: Sequence[bytes]) -> I64:
+        """Ordinals of items, -1 for unknown ones."""
+        return self._model.items.find_ids(item_ids)
+
+    def item_ids(self, ordinals: I64) -> list[str]:
+        """Ids of items."""
+        return [item_id.decode() for item_id in self._model.items.ids(ordinals)]
+
+    def _stored_user(self, user_id: bytes) -> User | None:
+        ordinals = self.reader.lookup(USER, [user_id])
+        rows = self.reader.load(USER, ordinals[ordinals >= 0])
+        return self._take_one(rows) if len(rows) else None
+
+    def _take_one(self, rows: Rows) -> User:
+        slots = self._one_user.apply(rows)
+        user = _user(self._one_user, int(slots[0]))
+        self._one_user.evict(slots)
+        return user
+
+    def _warm_up(self) -> None:
+        """Have everything compiled that a request needs, before the first one comes."""
+        users = Table(user_kind(self._shape.rank), 1, self._shape.history_max, dense=False)
+        users.add(*spans([b"\x00"]), np.zeros(1, np.int64))
+        user = self._take_one(users.pack(users.slots))
+        recommend(self.catalogue, user, 1, include_seen=True)
+        recommend(self.catalogue, User(np.ones_like(user.vector), 0.0, user.seen), 1, include_seen=True)
+        score(self.catalogue, self.user(b"\x00"), self.items([b"\x00"]))
+
+    def _drop_flushed(self, flushed_through: int) -> None:
+        users = self._model.users
+        slots = users.slots
+        users.evict(slots[users.changed_at[slots] <= flushed_through])
+        self._dropped_through = flushed_through
+
+    def _catalogue(self) -> Catalogue:
+        items, n, shape = self._model.items, self._model.items.size, self._shape
+        return Catalogue(
+            items.vectors[:n],
+            items.bias[:n],
+            items.popularity[:n],
+            items.popular_at[:n],
+            self._model.clock,
+            shape.half_life_events,
+            float(self._model.globals["mean"][0]) if shape.explicit else None,
+        )
+
+
+class Follower:
+    """Keeps a replica as new as the store; survives whatever happens to the store."""
+
+    def __init__(
+        self, open_reader: Callable[[], Reader], generation: Callable[[], Hashable], shape: Shape
+    ) -> None:
+        """`open_reader` opens the current generation, `generation` names it; both may raise."""
+        self._open_reader, self._generation, self._shape = open_reader, generation, shape
+        self._reader: Reader | None = None
+        self._reader_generation: Hashable = None
+        self._refreshed = asyncio.Event()
+        self.replica: Replica | None = None
+        self.problem = "the store has not been read yet"
+        self.torn_count = 0
+        self.reload_count = 0
+
+    def refresh(self) -> None:
+        """See what has been committed since, whole or not at all; on any error the replica stays as it was.
+
+        A view can be torn: the journal already trimmed, the flush that allowed it not yet visible. Then the
+        replica stays as it is, and the next refresh looks again.
+        """
+        try:
+            reader = self._current_reader()
+            reader.catch_up()
+            self._follow(reader, reader.head())
+        except Exception:
+            self._abandon()
+            raise
+
+    async def refreshed(self) -> None:
+        """Wait for the end of the next refresh, successful or not."""
+        await self._refreshed.wait()
+
+    def announce(self) -> None:
+        """Wake everyone who waits for a refresh."""
+        waiters, self._refreshed = self._refreshed, asyncio.Event()
+        waiters.set()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        replica, self.replica = self.replica, None
+        self._abandon()
+        if replica is not None:
+            replica.reader.close()
+
+    def _current_reader(self) -> Reader:
+        generation = self._generation()
+        if self._reader is not None and generation != self._reader_generation:
+            self._abandon()
+        if self._reader is None:
+            self._reader, self._reader_generation = self._open_reader(), generation
+        return self._reader
+
+    def _follow(self, reader: Reader, head: Head) -> None:
+        replica = self.replica
+        if replica is None or replica.reader is not reader or not _continues(replica.head, head):
+            self._reload(reader, head)
+            return
+        entries = _pending(reader, replica.head.batch_seq, head, self._shape.overlay_bytes_max)
+        if entries is not None:
+            replica.apply(entries, head)
+        elif head.flushed_through > replica.head.batch_seq:
+            self._reload(reader, head)
+        else:
+            self.torn_count += 1
+
+    def _reload(self, reader: Reader, head: Head) -> None:
+        """Build a replica anew; the old one answers until then."""
+        replica = Replica(reader, self._shape)
+        if not replica.load(head):
+            self.torn_count += 1
+            return
+        self.reload_count += 1
+        old, self.replica = self.replica, replica
+        if old is not None and old.reader is not reader:
+            old.reader.close()
+
+    def _abandon(self) -> None:
+        """Open a new reader next time; the replica keeps its own, for the rows it has not in memory."""
+        reader, self._reader = self._reader, None
+        if reader is not None and (self.replica is None or self.replica.reader is not reader):
+            reader.close()
+
+
+async def follow(follower: Follower, interval_ms: int) -> None:
+    """Refresh for ever. Errors are told once each and never end it."""
+    while True:
+        before, follower.problem = follower.problem, _refresh(follower)
+        if follower.problem and follower.problem != before:
+            _log.warning("the scorer cannot follow the store; it keeps trying", problem=follower.problem)
+        elif before and not follower.problem:
+            _log.info("the scorer follows the store")
+        follower.announce()
+        await asyncio.sleep(max(interval_ms, _RETRY_MS if follower.problem else 0) / 1000)
+
+
+def _refresh(follower: Follower) -> str:
+    """Refresh once; what went wrong in words, or nothing."""
+    try:
+        follower.refresh()
+    except LivefactorError as error:
+        return str(error)
+    except Exception as error:
+        _log.exception("refreshing failed in an unexpected way")
+        return f"refreshing failed: {type(error).__name__}: {error}"
+    if follower.replica is None:
+        return "the journal of the store does not reach from its last flush to its head yet"
+    return ""
+
+
+def _continues(old: Head, new: Head) -> bool:
+    """Whether the new head lies ahead of the old one in the same history."""
+    return old.generation == new.generation and old.batch_seq <= new.batch_seq
+
+
+def _pending(reader: Reader, after: int, head: Head, bytes_max: int) -> list[JournalEntry] | None:
+    """Journal entries after `after` through the head, or None if one is missing."""
+    entries: list[JournalEntry] = []
+    size = 0
+    if after < head.batch_seq:
+        for entry in reader.journal(after):
+            entries.append(entry)
+            size += sum(rows.data.nbytes for rows in entry.rows)
+            if size > bytes_max:
+                raise StoreError(
+                    f"the journal holds more after micro-batch {after} than the {bytes_max:,} bytes that "
+                    "`serving.overlay_bytes_max` allows: raise it above `state.journal_bytes_max`, or "
+                    "see why the learner does not flush"
+                )
+    return entries if after + len(entries) >= head.batch_seq else None
+
+
+def _user(table: Table, slot: int) -> User:
+    others, _ = table.history(slot)
+    return User(table.vectors[slot].copy(), float(table.bias[slot]), others.astype(np.int64))

@@ -1,0 +1,148 @@
+"""The scorer process: one event loop that follows the store and answers gRPC until it is told to stop."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from serving.config import ServingConfig
+from serving.refresh import Follower, Shape, follow
+from serving.service import SERVICE_NAME, ScorerService
+from state.config import StateConfig
+from state.errors import (
+    AlgorithmMismatchError,
+    ConfigError,
+    ModelMismatchError,
+    RankMismatchError,
+    StoreError,
+    StoreMissingError,
+)
+from state.reader import RocksReader
+from state.rocks import current_directory
+
+_log = structlog.get_logger(__name__)
+_HEALTH_NAMES = ("", SERVICE_NAME)
+
+Started = Callable[[int], None]
+"""Called once with the port that answers."""
+
+
+def run(
+    state: StateConfig,
+    config: ServingConfig,
+    identity: Mapping[str, Any],
+    topic: str,
+    half_life_events: float,
+    started: Started = lambda port: None,
+) -> None:
+    """Serve the store in `state.directory` until SIGTERM or SIGINT.
+
+    `identity`: model, rank and feedback, as the learner gave them to the store; `topic`: the interactions
+    topic; `half_life_events`: half-life of item popularity. Raises ConfigError if the address cannot be had.
+    """
+    shape = Shape(
+        rank=int(identity["rank"]),
+        explicit=identity["feedback"] == "explicit",
+        rows_max=state.rows_max,
+        items_max=state.items_max,
+        history_max=state.history_max,
+        half_life_events=half_life_events,
+        overlay_bytes_max=config.overlay_bytes_max,
+    )
+    follower = Follower(
+        lambda: open_reader(state, identity), lambda: current_directory(state.directory), shape
+    )
+    asyncio.run(serve(follower, config, topic, started))
+
+
+def open_reader(state: StateConfig, identity: Mapping[str, Any]) -> RocksReader:
+    """The store in `state.directory`, which must have been made for the same model."""
+    reader = RocksReader(state.directory)
+    try:
+        _check_identity(reader, identity)
+    except StoreError:
+        reader.close()
+        raise
+    return reader
+
+
+def _check_identity(reader: RocksReader, identity: Mapping[str, Any]) -> None:
+    stored = reader.identity()
+    if not stored:
+        raise StoreMissingError(
+            f"{reader.path} is being created: the scorer goes on when the learner has done it"
+        )
+    errors: dict[str, type[StoreError]] = {"model": ModelMismatchError, "rank": RankMismatchError}
+    for name, value in identity.items():
+        if stored.get(name) != value:
+            raise errors.get(name, AlgorithmMismatchError)(
+                f"the store in {reader.path} has {name} = {stored.get(name)!r} and the scorer's settings say "
+                f"{value!r}: give the scorer the settings of the learner"
+            )
+
+
+async def serve(follower: Follower, config: ServingConfig, topic: str, started: Started) -> None:
+    """Answer until SIGTERM or SIGINT, then finish the calls in flight.
+
+    1. Listen; health says NOT_SERVING and calls get UNAVAILABLE.
+    2. Follow the store; with the first replica health says SERVING.
+    3. On a signal health says NOT_SERVING, new calls are refused, and those in flight have
+       `serving.drain_ms`; the store is followed until they are done, because they may wait for it.
+    """
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    status = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    server, port = await _listen(follower, config, topic, status)
+    started(port)
+    tasks = [
+        asyncio.create_task(follow(follower, config.refresh_interval_ms)),
+        asyncio.create_task(_say_when_ready(follower, status)),
+    ]
+    await stopped.wait()
+    _log.info("the scorer drains", drain_ms=config.drain_ms)
+    await status.enter_graceful_shutdown()
+    await server.stop(config.drain_ms / 1000)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    follower.close()
+
+
+async def _listen(
+    follower: Follower, config: ServingConfig, topic: str, status: Any
+) -> tuple[grpc.aio.Server, int]:
+    """Start answering; the server and its port."""
+    options = [("grpc.max_receive_message_length", config.request_bytes_max), ("grpc.so_reuseport", 0)]
+    server = grpc.aio.server(options=options)
+    service = ScorerService(follower, config, topic, lambda: time.time_ns() // 1_000_000)
+    server.add_generic_rpc_handlers((service.handlers(),))
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    if config.reflection:
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    for name in _HEALTH_NAMES:
+        await status.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+    try:
+        port = server.add_insecure_port(config.listen)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"serving.listen = {config.listen!r} cannot be had ({error}): stop the process that listens "
+            "there, or choose another address"
+        ) from error
+    await server.start()
+    _log.info("the scorer listens", port=port)
+    return server, port
+
+
+async def _say_when_ready(follower: Follower, status: Any) -> None:
+    while follower.replica is None:
+        await follower.refreshed()
+    for name in _HEALTH_NAMES:
+        await status.set(name, health_pb2.HealthCheckResponse.SERVING)

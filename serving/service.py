@@ -1,0 +1,253 @@
+"""The Scorer on the wire: requests into values, values into replies, and what is refused and why.
+
+INVALID_ARGUMENT      a field is wrong: which one, what its limit is, what to do
+FAILED_PRECONDITION   the state is not where `min_position` or `max_staleness_ms` want it
+UNAVAILABLE           no model has been loaded yet: what is missing
+DEADLINE_EXCEEDED     the deadline was over before the work began
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Never, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from protos import scorer_pb2 as wire
+from protos.events_pb2 import Position
+from serving.config import ServingConfig
+from serving.ranker import has_taste, recommend, score
+from serving.refresh import Follower, Replica
+from state.store import Head, TopicPartition
+
+SERVICE_NAME = "livefactor.v1.Scorer"
+ID_BYTES_MAX = 256
+
+_WAIT_MAX_S = 5.0
+"""How long `min_position` may wait in a call without a deadline."""
+
+_ANSWER_SHARE = 0.1
+"""Part of the time left that a wait leaves for the refusal to travel back."""
+
+_ANSWER_MAX_S = 0.1
+
+Request = wire.ScoreRequest | wire.RecommendRequest
+Context = grpc.aio.ServicerContext[Any, Any]
+Clock = Callable[[], int]
+"""Milliseconds since the Unix epoch."""
+
+Parsed = TypeVar("Parsed", bound=Message)
+Reply = TypeVar("Reply", bound=Message)
+
+
+class ScorerService:
+    """Answers Score and Recommend from the follower's replica."""
+
+    def __init__(self, follower: Follower, config: ServingConfig, topic: str, now_ms: Clock) -> None:
+        """`topic`: the interactions topic, whose positions every reply carries."""
+        self._follower, self._config, self._topic, self._now_ms = follower, config, topic, now_ms
+
+    def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
+        """Both methods; unlike the generated registration, bytes that are no request get INVALID_ARGUMENT."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE_NAME,
+            {
+                "Score": _handler(wire.ScoreRequest, self.score),
+                "Recommend": _handler(wire.RecommendRequest, self.recommend),
+            },
+        )
+
+    async def score(self, request: wire.ScoreRequest, context: Context) -> wire.ScoreResponse:
+        """Scores of some items for one user, in the order asked."""
+        replica = await self._admit(context, request, wrong_score(request, self._config))
+        user = replica.user(request.user_id.encode())
+        ordinals = replica.items([item_id.encode() for item_id in request.item_ids])
+        return wire.ScoreResponse(
+            scores=score(replica.catalogue, user, ordinals).tolist(),
+            known=(ordinals >= 0).tolist(),
+            cold=not has_taste(user),
+            meta=self._meta(replica.head),
+        )
+
+    async def recommend(self, request: wire.RecommendRequest, context: Context) -> wire.RecommendResponse:
+        """The best items for one user, best first."""
+        replica = await self._admit(context, request, wrong_recommend(request, self._config))
+        user = replica.user(request.user_id.encode())
+        ranking = recommend(replica.catalogue, user, request.k, request.include_seen)
+        return wire.RecommendResponse(
+            item_ids=replica.item_ids(ranking.ordinals),
+            scores=ranking.scores.tolist(),
+            cold=not has_taste(user),
+            meta=self._meta(replica.head),
+        )
+
+    async def _admit(self, context: Context, request: Request, wrong: str) -> Replica:
+        """The replica that may answer the request now; there must be no await between this and the answer."""
+        left_s = context.time_remaining()
+        if left_s is not None and left_s <= 0:
+            await _refuse(
+                context, grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline was over before the work began"
+            )
+        wrong = wrong or wrong_demands(request)
+        if wrong:
+            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
+        replica = await self._loaded(context)
+        wrong = wrong_topics(
+            request.min_position, {self._topic, *(topic for topic, _ in replica.head.offsets)}
+        )
+        if wrong:
+            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
+        wait_s = _WAIT_MAX_S if left_s is None else left_s - min(_ANSWER_MAX_S, left_s * _ANSWER_SHARE)
+        await self._wait_for(request.min_position, wait_s)
+        replica = await self._loaded(context)
+        behind = missing_position(request.min_position, replica.head) or self._too_stale(
+            request, replica.head
+        )
+        if behind:
+            await _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, behind)
+        return replica
+
+    async def _loaded(self, context: Context) -> Replica:
+        replica = self._follower.replica
+        if replica is None:
+            message = f"no model has been loaded yet: {self._follower.problem}"
+            await _refuse(context, grpc.StatusCode.UNAVAILABLE, message)
+        return replica
+
+    async def _wait_for(self, positions: Sequence[Position], wait_s: float) -> None:
+        """Return when the replica includes everything before `positions`, or when the time is over."""
+        try:
+            async with asyncio.timeout(wait_s):
+                while (replica := self._follower.replica) and missing_position(positions, replica.head):
+                    await self._follower.refreshed()
+        except TimeoutError:
+            return
+
+    def _too_stale(self, request: Request, head: Head) -> str:
+        age_ms = staleness_ms(head, self._topic, self._now_ms())
+        if not request.HasField("max_staleness_ms") or age_ms <= request.max_staleness_ms:
+            return ""
+        return (
+            f"the state is {age_ms} ms old and max_staleness_ms is {request.max_staleness_ms}: "
+            "accept an older answer, or see whether the learner runs and keeps up"
+        )
+
+    def _meta(self, head: Head) -> wire.Meta:
+        return wire.Meta(
+            version=head.version,
+            batch_seq=head.batch_seq,
+            positions=[
+                Position(topic=topic, partition=partition, offset=offset)
+                for (topic, partition), offset in sorted(head.offsets.items())
+                if topic == self._topic
+            ],
+            staleness_ms=staleness_ms(head, self._topic, self._now_ms()),
+        )
+
+
+def staleness_ms(head: Head, topic: str, now_ms: int) -> int:
+    """Now minus the time through which the topic's slowest partition has been applied; at least 0.
+
+    A store that has never said how far it is counts as old as the Unix epoch: never take it for fresh.
+    """
+    applied = [ms for (name, _), ms in head.applied_through_ms.items() if name == topic]
+    return max(0, now_ms - min(applied, default=0))
+
+
+def wrong_score(request: wire.ScoreRequest, config: ServingConfig) -> str:
+    """What is wrong with a ScoreRequest itself, in words; empty if nothing is."""
+    count, count_max = len(request.item_ids), config.items_per_request_max
+    if not 1 <= count <= count_max:
+        return (
+            f"item_ids has {count} items, allowed are 1 to {count_max} (serving.items_per_request_max): "
+            "split the request or correct it"
+        )
+    names = (_wrong_id(f"item_ids[{i}]", item_id) for i, item_id in enumerate(request.item_ids))
+    return _wrong_id("user_id", request.user_id) or next(filter(None, names), "")
+
+
+def wrong_recommend(request: wire.RecommendRequest, config: ServingConfig) -> str:
+    """What is wrong with a RecommendRequest itself, in words; empty if nothing is."""
+    if not 1 <= request.k <= config.k_max:
+        return f"k is {request.k}, allowed are 1 to {config.k_max} (serving.k_max): correct it"
+    return _wrong_id("user_id", request.user_id)
+
+
+def wrong_demands(request: Request) -> str:
+    """What is wrong with `min_position` and `max_staleness_ms`, in words; empty if nothing is."""
+    if request.HasField("max_staleness_ms") and request.max_staleness_ms < 0:
+        return f"max_staleness_ms is {request.max_staleness_ms}, below 0: leave it out to accept any age"
+    for i, position in enumerate(request.min_position):
+        if position.partition < 0 or position.offset < 0:
+            return (
+                f"min_position[{i}] is {_shown(position)}, and neither partition nor offset can be below 0: "
+                "pass the position that publishing returned"
+            )
+    return ""
+
+
+def wrong_topics(positions: Iterable[Position], topics: set[str]) -> str:
+    """Which position is in a topic that the store does not consume, in words; empty if none is."""
+    for i, position in enumerate(positions):
+        if position.topic not in topics:
+            return (
+                f'min_position[{i}].topic is "{position.topic}", which this model does not consume; '
+                f"it consumes {', '.join(sorted(topics))}: correct the topic"
+            )
+    return ""
+
+
+def missing_position(positions: Iterable[Position], head: Head) -> str:
+    """Which position the state has not reached, in words that name both; empty if it has reached all.
+
+    A partition without an offset has had nothing consumed from it, which is where offset 0 is.
+    """
+    for position in positions:
+        reached = head.offsets.get(TopicPartition(position.topic, position.partition), 0)
+        if reached < position.offset:
+            return (
+                f"min_position asks for {_shown(position)} and the state is at offset {reached} there: "
+                "try again with a longer deadline, or see whether the learner runs and the partition exists"
+            )
+    return ""
+
+
+def _wrong_id(field: str, name: str) -> str:
+    size = len(name.encode())
+    if 1 <= size <= ID_BYTES_MAX:
+        return ""
+    return f"{field} has {size} bytes, allowed are 1 to {ID_BYTES_MAX} bytes of UTF-8: correct the id"
+
+
+def _shown(position: Position) -> str:
+    return f"{position.topic}/{position.partition} offset {position.offset}"
+
+
+async def _refuse(context: Context, code: grpc.StatusCode, message: str) -> Never:
+    await context.abort(code, message)
+    raise AssertionError("abort does not return")
+
+
+def _handler(
+    request_type: type[Parsed], answer: Callable[[Parsed, Context], Awaitable[Reply]]
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    """A unary method whose undecodable requests are refused as the caller's mistake instead of ours."""
+
+    def parse(data: bytes) -> Parsed | DecodeError:
+        try:
+            return request_type.FromString(data)
+        except DecodeError as error:
+            return error
+
+    async def call(request: Parsed | DecodeError, context: Context) -> Reply:
+        if isinstance(request, DecodeError):
+            name = request_type.DESCRIPTOR.full_name
+            message = (
+                f"the request is no {name} ({request}): build it from protos/scorer.proto; ids are UTF-8"
+            )
+            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, message)
+        return await answer(request, context)
+
+    return grpc.unary_unary_rpc_method_handler(
+        call, request_deserializer=parse, response_serializer=lambda reply: reply.SerializeToString()
+    )
