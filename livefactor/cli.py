@@ -4,13 +4,13 @@ import sys
 
 import typer
 
-from livefactor.commands import ask, settings
+from livefactor.commands import ask, serve, settings, state
 from livefactor.console import note
 from state.errors import ConfigError, LivefactorError
 
 EXIT_CODES = " ".join(
     (
-        "Exit codes: 0 done (state verify: agrees) · 1 failed (state verify: differs; doctor: something fails) ·",
+        "Exit codes: 0 done (state verify: agrees) · 1 failed (state verify: differs) ·",
         "2 wrong settings or usage · 3 state verify: nothing to verify against · 130 interrupted.",
     )
 )
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 app.command()(ask.recommend)
 app.command()(ask.score)
+app.command()(serve.serve)
+app.add_typer(state.app, name="state")
 app.command()(settings.settings)
 
 

@@ -1,0 +1,111 @@
+"""`livefactor state`: look at the store on disk."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from livefactor.console import print_fields, print_json, print_table
+from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
+from state.errors import FormatMismatchError
+
+if TYPE_CHECKING:
+    from state.reader import RocksReader
+
+app = typer.Typer(help="Look at the store: digest, verify, inspect, upgrade.", no_args_is_help=True)
+
+
+@contextmanager
+def reader_of(directory: Path) -> "Iterator[RocksReader]":
+    """A view of the store as it stands now; a running learner is not disturbed."""
+    from state.reader import RocksReader
+
+    with closing(RocksReader(directory)) as reader:
+        reader.catch_up()
+        yield reader
+
+
+@app.command()
+def digest(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Print one hexadecimal line that says what the whole state is, whatever its layout on disk.
+
+    Equal lines mean equal factors, histories, counters, windows, event ids and offsets, bit for bit.
+    """
+    import state.digest
+
+    settings = settings_of(config, overrides)
+    with reader_of(settings.state.directory) as reader:
+        reader.identity()
+        value = state.digest.digest(reader)
+        head = reader.head()
+    if as_json:
+        print_json({"digest": value, "batch_seq": head.batch_seq, "version": head.version})
+    else:
+        print(value)
+
+
+@app.command()
+def inspect(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Show where the store stands: identity, offsets, rows, journal, schedule, outbox, size on disk."""
+    settings = settings_of(config, overrides)
+    with reader_of(settings.state.directory) as reader:
+        facts = _facts(reader, settings.state.directory)
+    if as_json:
+        print_json(facts)
+        return
+    offsets = facts.pop("offsets")
+    identity = facts.pop("identity")
+    print_fields({**identity, **facts})
+    print_table(("topic", "partition", "next offset"), [tuple(position.values()) for position in offsets])
+
+
+def _facts(reader: "RocksReader", directory: Path) -> dict[str, Any]:
+    from state.codec import ITEM, USER
+
+    identity, head = reader.identity(), reader.head()
+    journal = list(reader.journal(head.flushed_through))
+    outbox = [record for _, record in reader.outbox()]
+    return {
+        "directory": str(directory.resolve()),
+        "identity": dict(identity),
+        "generation": head.generation,
+        "version": head.version,
+        "batch_seq": head.batch_seq,
+        "flushed_through": head.flushed_through,
+        "users_flushed": sum(len(rows) for rows in reader.scan(USER)),
+        "items_flushed": sum(len(rows) for rows in reader.scan(ITEM)),
+        "journal_entries": len(journal),
+        "journal_rows": sum(len(rows) for entry in journal for rows in entry.rows),
+        "schedule_entries": sum(1 for _ in reader.schedule()),
+        "outbox_records": len(outbox),
+        "outbox_bytes": sum(record.size for record in outbox),
+        "memos": {name: len(value) for name, value in sorted(head.memo.items())},
+        "versions": sorted(path.name for path in (directory / "versions").glob("*") if path.is_dir()),
+        "disk_bytes": sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()),
+        "offsets": [
+            {"topic": partition.topic, "partition": partition.partition, "offset": offset}
+            for partition, offset in sorted(head.offsets.items())
+        ],
+    }
+
+
+@app.command()
+def upgrade(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Bring the store to this program's format. There has been only one so far: it checks and says so."""
+    from state.codec import FORMAT
+
+    settings = settings_of(config, overrides)
+    with reader_of(settings.state.directory) as reader:
+        try:
+            reader.identity()
+        except FormatMismatchError as error:
+            raise FormatMismatchError(
+                f"{settings.state.directory} was written in a format that this program (format {FORMAT}) "
+                "cannot convert: use the release that wrote it, or relearn into another state.directory"
+            ) from error
+    if as_json:
+        print_json({"format": FORMAT, "changed": False})
+    else:
+        print(f"the store has format {FORMAT}, which is this program's: nothing to do")
