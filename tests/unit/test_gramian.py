@@ -1,0 +1,64 @@
+"""Gramians in fixed point."""
+
+import numpy as np
+import pytest
+import twins
+
+from state import gramian
+
+
+def vectors(count, rank, seed=0, scale=1.0):
+    return (np.random.default_rng(seed).normal(size=(count, rank)) * scale).astype(np.float32)
+
+
+@pytest.mark.parametrize(("count", "rank"), [(0, 3), (1, 1), (7, 1), (5, 4), (9, 17)])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 300.0])
+def test_rebuild_agrees_with_its_twin_bit_for_bit(count, rank, scale):
+    rows = vectors(count, rank, scale=scale)
+    assert np.array_equal(gramian.rebuild(rows, count), twins.gramian(rows))
+
+
+def test_rebuild_takes_the_first_rows_only():
+    rows = vectors(6, 3)
+    assert np.array_equal(gramian.rebuild(rows, 4), gramian.rebuild(rows[:4].copy(), 4))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_sequence_of_additions_and_removals_equals_a_rebuild_bit_for_bit(seed):
+    random = np.random.default_rng(seed)
+    rank = int(random.integers(1, 20))
+    total, held = np.zeros((rank, rank), np.int64), []
+    for _ in range(150):
+        if held and random.random() < 0.4:
+            gramian.add(total, held.pop(int(random.integers(len(held)))), -1)
+        else:
+            x = (random.normal(size=rank) * 10.0 ** random.integers(-4, 2)).astype(np.float32)
+            held.append(x)
+            gramian.add(total, x, 1)
+    rows = np.array(held, np.float32).reshape(-1, rank)
+    assert np.array_equal(total, gramian.rebuild(rows, len(rows)))
+
+
+def test_as_float_is_the_sum_of_outer_products():
+    rows = vectors(50, 6)
+    exact = rows.T.astype(np.float64) @ rows.astype(np.float64)
+    np.testing.assert_allclose(gramian.as_float(gramian.rebuild(rows, 50)), exact, atol=50 * 2.0**-32)
+
+
+def test_a_trace_that_could_overflow_is_an_error():
+    large = np.full(4, 2.0**14, np.float32)
+    total = np.zeros((4, 4), np.int64)
+    with pytest.raises(AssertionError):
+        gramian.add(total, large, 1)
+    with pytest.raises(AssertionError):
+        gramian.rebuild(large[None, :], 1)
+    gramian.add(total, large * np.float32(0.99), 1)
+    assert gramian.trace_kernel(total) < gramian.TRACE_MAX
+
+
+@pytest.mark.parametrize(
+    "x", [np.ones(3, np.float64), np.ones(2, np.float32), np.array([1, np.nan, 1], np.float32)]
+)
+def test_the_door_refuses_wrong_types_shapes_and_nan(x):
+    with pytest.raises(AssertionError):
+        gramian.add(np.zeros((3, 3), np.int64), x, 1)
