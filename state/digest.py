@@ -9,7 +9,7 @@ import orjson
 from state.codec import EVENT_IDS, GLOBAL, ITEM, USER, ROW_HEADER_BYTES
 from state.store import Reader
 
-DIGESTED_MEMOS = ("monitor", "control")
+DIGESTED_MEMOS = ("prequential", "control")
 """Memos that are part of the state; others are for people."""
 
 

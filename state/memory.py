@@ -104,6 +104,11 @@ class MemoryStore(MemoryReader):
         self.synced_through = 0
 
     @property
+    def outbox_count(self) -> int:
+        """Unacknowledged records."""
+        return len(self._outbox)
+
+    @property
     def outbox_bytes(self) -> int:
         """Bytes of unacknowledged records."""
         return sum(record.size for record in self._outbox.values())

@@ -87,22 +87,25 @@ class Model:
         )
         return tuple(block for block in blocks if len(block))
 
-    def changed_since(self, batch_seq: int) -> tuple[tuple[Rows, ...], dict[int, tuple[list[bytes], I64]]]:
-        """Resident rows changed after a micro-batch, and the ids (with ordinals) of users and items among them."""
-        users, items = (
-            table.slots[table.changed_at[table.slots] > batch_seq] for table in (self.users, self.items)
-        )
-        ids = {
-            kind: (table.ids(slots), table.ordinals[slots].astype(np.int64))
-            for kind, table, slots in ((USER, self.users, users), (ITEM, self.items, items))
-        }
-        blocks = (
-            self.users.pack(users),
-            self.items.pack(items),
-            single_rows(GLOBAL, {i: array.tobytes() for i, array in enumerate(self.globals.values())}),
-            self.event_ids.all_rows(),
-        )
-        return blocks, ids
+    def changed_since(
+        self, batch_seq: int, indexed: tuple[int, int]
+    ) -> tuple[tuple[Rows, ...], dict[int, tuple[list[bytes], I64]]]:
+        """Rows changed after a micro-batch, and by kind the ids (with ordinals) of rows that are not indexed yet.
+
+        `indexed`: how many users and items the index has; the ordinals from there on are new.
+        """
+        blocks, ids = [], {}
+        for table, known in zip((self.users, self.items), indexed, strict=True):
+            slots = table.slots
+            slots = slots[table.changed_at[slots] > batch_seq]
+            blocks.append(table.pack(slots))
+            new = slots[table.ordinals[slots] >= known]
+            ids[table.kind.code] = (table.ids(new), table.ordinals[new].astype(np.int64))
+        return (*blocks, *self.pack_globals(), self.event_ids.all_rows()), ids
+
+    def pack_globals(self) -> tuple[Rows, ...]:
+        """Every global array."""
+        return (single_rows(GLOBAL, {i: array.tobytes() for i, array in enumerate(self.globals.values())}),)
 
     def _apply_globals(self, rows: Rows) -> None:
         names = list(self.globals)

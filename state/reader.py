@@ -37,5 +37,5 @@ class RocksReader(RocksView):
 
     def close(self) -> None:
         """Let go of files."""
-        self._database.close()
+        self._release()
         shutil.rmtree(self._own, ignore_errors=True)

@@ -146,6 +146,11 @@ class RocksView:
         self._database = database
         self._journal, self._rows, self._schedule, self._outbox = map(database.get_column_family, FAMILIES)
 
+    def _release(self) -> None:
+        """Close the database: it stays open for as long as anything refers to one of its families."""
+        del self._journal, self._rows, self._schedule, self._outbox
+        self._database.close()
+
     def identity(self) -> Mapping[str, Any]:
         """What the store was created for: format, model, rank, algorithm and the like; empty in a new store."""
         value = self._database.get(b"identity")

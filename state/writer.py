@@ -144,6 +144,11 @@ class RocksWriter(RocksView):
                     "restore the setting, or give the new model another `state.directory`"
                 )
 
+    @property
+    def outbox_count(self) -> int:
+        """Unacknowledged records."""
+        return len(self._outbox_sizes)
+
     def catch_up(self) -> None:
         """Nothing to do: the writer sees its own writes."""
 
@@ -265,7 +270,8 @@ class RocksWriter(RocksView):
 
     def close(self) -> None:
         """Let go of the database and of the directory."""
-        self._database.close()
+        self._families.clear()
+        self._release()
         self._lock.release()
 
     def _write(self, batch: WriteBatch) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from state.config import Section
+from state.config import ModelConfig, Section, StateConfig
 
 
 class TopicsConfig(Section):
@@ -63,12 +63,12 @@ class AlsConfig(Section):
     """`[als]`: streaming implicit alternating least squares."""
 
     alpha: float = Field(0.1, gt=0, le=100, description="Weight of the unobserved pairs.")
-    reg: float = Field(0.3, gt=0, le=1e6, description="Ridge lambda.")
+    reg: float = Field(0.03, gt=0, le=1e6, description="Ridge lambda.")
     reg_exponent: float = Field(
         1.0, ge=0, le=2, description="nu of the frequency-scaled ridge lambda (n + alpha |I|)^nu."
     )
     recency: float = Field(
-        0.8, gt=0, le=1, description="Weight of a user's interaction relative to the next more recent one."
+        0.9, gt=0, le=1, description="Weight of a user's interaction relative to the next more recent one."
     )
 
 
@@ -147,4 +147,24 @@ class PrequentialConfig(Section):
     window_events: int = Field(1_000, ge=10, le=1_000_000, description="Scored events in one window.")
     half_life_events: float = Field(
         700.0, gt=0, description="Half-life of the decayed-popularity baseline, in events."
+    )
+
+
+class LearnerSettings(Section):
+    """Everything a learner needs to know."""
+
+    kafka: dict[str, bool | int | float | str] = Field(
+        {"bootstrap.servers": "127.0.0.1:9092"},
+        description="Passed to librdkafka as it stands, security settings included; keys in quotes.",
+    )
+    topics: TopicsConfig = TopicsConfig()
+    decode: DecodeConfig = DecodeConfig()
+    model: ModelConfig = ModelConfig()
+    learning: LearningConfig = LearningConfig()
+    als: AlsConfig = AlsConfig()
+    sgd: SgdConfig = SgdConfig()
+    prequential: PrequentialConfig = PrequentialConfig()
+    state: StateConfig = StateConfig()
+    rocksdb: dict[str, bool | int | float | str] = Field(
+        {}, description="Options passed to RocksDB as they stand."
     )

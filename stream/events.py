@@ -1,10 +1,12 @@
 """The values that flow through the learner, in the order in which they appear."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from state.store import TopicPartition
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
@@ -27,6 +29,40 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __getitem__(self, part: slice) -> "Records":
+        """A contiguous part."""
+        return Records(
+            self.topic,
+            self.values[part],
+            self.keys[part],
+            self.headers[part],
+            self.partitions[part],
+            self.offsets[part],
+            self.timestamps_ms[part],
+        )
+
+
+def by_partition(records: Records) -> Iterator[tuple[TopicPartition, Records]]:
+    """The part of each partition, ascending."""
+    starts = np.flatnonzero(np.diff(records.partitions, prepend=-1)).tolist()
+    for start, stop in zip(starts, [*starts[1:], len(records)], strict=True):
+        yield TopicPartition(records.topic, int(records.partitions[start])), records[start:stop]
+
+
+def concatenate(blocks: Sequence[Records]) -> Records:
+    """Blocks of one topic, in order, as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return Records(
+        blocks[0].topic,
+        [value for block in blocks for value in block.values],
+        [key for block in blocks for key in block.keys],
+        [header for block in blocks for header in block.headers],
+        np.concatenate([block.partitions for block in blocks]),
+        np.concatenate([block.offsets for block in blocks]),
+        np.concatenate([block.timestamps_ms for block in blocks]),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,3 +115,35 @@ class Decoded:
     interactions: Interactions
     rejected: tuple[Rejected, ...]
     key_mismatches: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnable:
+    """Interactions that change the model, in order, as parallel columns of length n.
+
+    `users` and `items` are slots (an item's slot is its ordinal); `strengths` are signed strengths for implicit
+    feedback, ratings for explicit, and for a `remove` the strength of the interaction that was taken back.
+    `positions` uint64 identify the records and seed their samples.
+    """
+
+    users: I64
+    items: I64
+    strengths: F32
+    remove: npt.NDArray[np.bool_]
+    positions: U64
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changed:
+    """Rows that learning changed, as slots, and how many updates were refused by reason.
+
+    `predictions` float64 [n] are explicit ratings as predicted before each was learnt; empty otherwise.
+    """
+
+    users: I64
+    items: I64
+    refused: Mapping[str, int]
+    predictions: npt.NDArray[np.float64]

@@ -1,0 +1,91 @@
+"""Commands to the sole writer: read from the control topic like any record, answered by an event."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+from google.protobuf.message import DecodeError
+
+from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, Command, CommandResult
+from state.store import OutboxRecord
+from stream.events import Records, Rejected
+
+MEMO = "control"
+COMMAND_BYTES_MAX = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What commands have set so far; part of the state."""
+
+    frozen: bool = False
+
+    def pack(self) -> bytes:
+        """As JSON."""
+        return orjson.dumps({"frozen": self.frozen})
+
+    @classmethod
+    def restore(cls, packed: bytes) -> "Control":
+        """Inverse of `pack`; nothing set yet where there is nothing stored."""
+        return cls(**orjson.loads(packed)) if packed else cls()
+
+
+def parse(records: Records) -> tuple[list[Command], list[Rejected]]:
+    """Commands of a batch, in order, and what was none."""
+    commands: list[Command] = []
+    rejected: list[Rejected] = []
+    for i, value in enumerate(records.values):
+        if value is None or len(value) > COMMAND_BYTES_MAX:
+            rejected.append(
+                Rejected(i, "control", "a command is a protobuf of at most 64 KiB", "command_size")
+            )
+            continue
+        try:
+            commands.append(Command.FromString(value))
+        except DecodeError:
+            reason = "the record is not a livefactor.v1.Command: send it with `livefactor control`"
+            rejected.append(Rejected(i, "control", reason, "command_malformed"))
+    return commands, rejected
+
+
+def apply(control: Control, command: Command) -> tuple[Control, str]:
+    """The state after a command, and what to say about it; a message means that it was applied."""
+    if command.action == COMMAND_ACTION_FREEZE:
+        return Control(frozen=True), "learning is frozen; events are consumed and counted but not learnt"
+    if command.action == COMMAND_ACTION_RESUME:
+        return Control(frozen=False), "learning goes on"
+    return control, ""
+
+
+def carry_out(
+    control: Control, commands: Sequence[Command], model: str, topic: str, batch_seq: int
+) -> tuple[Control, list[OutboxRecord]]:
+    """Apply the commands that are meant for `model`; the answers go to `topic`."""
+    answers = []
+    for command in commands:
+        if command.model == model:
+            control, message = apply(control, command)
+            answers.append(_answer(command, control, message, topic, batch_seq))
+    return control, answers
+
+
+def _answer(command: Command, control: Control, message: str, topic: str, batch_seq: int) -> OutboxRecord:
+    result = CommandResult(
+        command_id=command.command_id,
+        model=command.model,
+        action=command.action,
+        applied=bool(message),
+        message=message or f"action {command.action} is not known to this program: use a newer one",
+        batch_seq=batch_seq,
+        frozen=control.frozen,
+    )
+    return OutboxRecord(topic, command.model.encode(), result.SerializeToString(), tuple(_headers(command)))
+
+
+def _headers(command: Command) -> Iterator[tuple[str, bytes]]:
+    """CloudEvents 1.0, binary mode over Kafka."""
+    yield "ce-specversion", b"1.0"
+    yield "ce-id", command.command_id.encode()
+    yield "ce-source", f"/livefactor/{command.model}".encode()
+    yield "ce-type", b"livefactor.v1.CommandResult"
+    yield "content-type", b"application/protobuf"

@@ -1,0 +1,217 @@
+"""One model on one store: recovery, micro-batches, flushes. The service, replay and verification all run this."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol
+
+import numpy as np
+import xxhash
+
+from state.codec import EVENT_IDS, GLOBAL, ITEM
+from state.errors import RowsExhaustedError
+from state.model import Model
+from state.store import Commit, Flush, OutboxRecord, Rows, TopicPartition, Writer
+from stream import control
+from stream.config import LearnerSettings
+from stream.dead_letters import dead_letters
+from stream.decode import Decoder
+from stream.events import Interactions, Records, by_partition
+from stream.learner import create_learner
+from stream.prequential import Prequential
+from stream.residency import Residency
+from stream.step import Step
+
+FLUSH_SLICE_ROWS = 2_000
+"""Least number of rows that a flush writes between two micro-batches."""
+
+PREQUENTIAL_MEMO = "prequential"
+
+
+class Store(Writer, Protocol):
+    """A writer that says how much it has to carry."""
+
+    journal_bytes: int
+    """Journal bytes since the last flush."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one micro-batch was made of."""
+
+    batch_seq: int
+    records: int
+    counts: Mapping[str, int]
+
+
+class Engine:
+    """The model in memory, kept in step with its store."""
+
+    def __init__(self, settings: LearnerSettings, store: Store) -> None:
+        """Load the model: items and global arrays from the row family, then everything in the journal after it."""
+        self.settings, self.store = settings, store
+        state, learning = settings.state, settings.learning
+        self.model = Model(
+            learning.rank, state.rows_max, state.items_max, state.history_max, settings.decode.event_ids_kept
+        )
+        self.prequential = Prequential(settings.prequential, learning)
+        self.learner = create_learner(settings)
+        self.step = Step(self.model, self.learner, self.prequential, learning, settings.prequential)
+        self._decoder = Decoder(settings.decode, settings.topics.framing)
+        self._residency = Residency(self.model, store)
+        self._version = version("livefactor")
+        self._flush: Flush | None = None
+        self._flush_slice = FLUSH_SLICE_ROWS
+        self._recover()
+
+    def _recover(self) -> None:
+        head = self.store.head()
+        for kind in (GLOBAL, EVENT_IDS, ITEM):
+            for rows in self.store.scan(kind):
+                self.model.apply(rows)
+        self._indexed = (self.model.user_count, self.model.item_count)
+        self._dirty_rows = 0
+        for entry in self.store.journal(head.flushed_through):
+            self._dirty_rows += sum(map(len, entry.rows))
+            for rows in entry.rows:
+                self.model.apply(rows)
+        if PREQUENTIAL_MEMO in head.memo:
+            self.prequential.restore(head.memo[PREQUENTIAL_MEMO])
+        self._set_control(control.Control.restore(head.memo.get(control.MEMO, b"")))
+
+    def process(self, polled: Sequence[Records]) -> Report:
+        """Learn what was polled as one micro-batch and commit it.
+
+        Commands come first; interactions follow, ordered by partition and offset.
+        """
+        batch_seq = self.store.head().batch_seq + 1
+        outbox: list[OutboxRecord] = []
+        memo: dict[str, bytes] = {}
+        rows: tuple[Rows, ...] = ()
+        counts: Counter[str] = Counter()
+        topics = self.settings.topics
+        for records in sorted(polled, key=lambda records: records.topic != topics.control):
+            if records.topic == topics.control:
+                outbox += self._command(records, batch_seq, memo)
+            else:
+                rows, letters = self._learn(records, batch_seq, counts)
+                outbox += letters
+                memo[PREQUENTIAL_MEMO] = self.prequential.pack()
+        ranges = [found for records in polled for found in _ranges(records)]
+        self.store.commit(
+            Commit(
+                batch_seq,
+                rows,
+                {TopicPartition(topic, partition): following for topic, partition, _, following in ranges},
+                {"kind": "batch", "ranges": sorted(ranges), "rows": rows_hash(rows)},
+                memo,
+                tuple(outbox),
+            )
+        )
+        changed = sum(map(len, rows))
+        self._dirty_rows += changed
+        self._flush_slice = max(FLUSH_SLICE_ROWS, 2 * changed)
+        return Report(batch_seq, sum(map(len, polled)), counts)
+
+    def _learn(
+        self, records: Records, batch_seq: int, counts: Counter[str]
+    ) -> tuple[tuple[Rows, ...], list[OutboxRecord]]:
+        decoded = self._decoder.decode(records)
+        self._make_resident(decoded.interactions, batch_seq)
+        outcome = self.step(records, decoded.interactions, batch_seq)
+        rejected = (*decoded.rejected, *outcome.rejected)
+        counts.update(outcome.counts)
+        counts["key_mismatches"] += decoded.key_mismatches
+        counts["rejected"] += len(rejected)
+        return outcome.rows, list(dead_letters(records, rejected, self.settings.topics.dlq, self._version))
+
+    def _make_resident(self, interactions: Interactions, batch_seq: int) -> None:
+        """Bring in every row the step will read; a flush makes room if changed rows fill the bound."""
+        try:
+            self._load(interactions, batch_seq)
+        except RowsExhaustedError:
+            self.flush()
+            self._load(interactions, batch_seq)
+
+    def _load(self, interactions: Interactions, batch_seq: int) -> None:
+        buffer = interactions.buffer
+        self._residency.by_id(
+            buffer, interactions.user_start, interactions.user_length, interactions.user_hash, batch_seq
+        )
+        if self.learner.keeps_item_history and not self._residency.complete:
+            items = self.model.items.find(
+                buffer, interactions.item_start, interactions.item_length, interactions.item_hash
+            )
+            _, users, _ = self.model.items.histories(np.unique(items[items >= 0]))
+            self._residency.by_ordinal(users, batch_seq)
+
+    def _command(self, records: Records, batch_seq: int, memo: dict[str, bytes]) -> list[OutboxRecord]:
+        commands, rejected = control.parse(records)
+        topics = self.settings.topics
+        state, answers = control.carry_out(
+            self.control, commands, self.settings.model.name, topics.drift, batch_seq
+        )
+        self._set_control(state)
+        memo[control.MEMO] = state.pack()
+        return [*answers, *dead_letters(records, rejected, topics.dlq, self._version)]
+
+    def _set_control(self, state: control.Control) -> None:
+        self.control = state
+        self.step.frozen = self.settings.learning.freeze or state.frozen
+
+    @property
+    def flushing(self) -> bool:
+        """Whether a flush has begun and not ended."""
+        return self._flush is not None
+
+    def flush_is_due(self) -> bool:
+        """Whether so much has changed since the last flush that another must begin, whatever the time."""
+        state = self.settings.state
+        if self._dirty_rows >= state.dirty_rows_max:
+            flushed = self.store.head().flushed_through
+            tables = (self.model.users, self.model.items)
+            self._dirty_rows = sum(int(np.count_nonzero(table.changed_at > flushed)) for table in tables)
+        return self._dirty_rows >= state.dirty_rows_max or self.store.journal_bytes >= state.journal_bytes_max
+
+    def begin_flush(self) -> None:
+        """Pack what changed since the last flush; `advance_flush` writes it bit by bit."""
+        head = self.store.head()
+        if head.batch_seq == head.flushed_through:
+            return
+        rows, ids = self.model.changed_since(head.flushed_through, self._indexed)
+        self._flush = self.store.begin_flush(rows, ids, head.batch_seq)
+        self._indexed_next = (self.model.user_count, self.model.item_count)
+        self._dirty_rows = 0
+
+    def advance_flush(self) -> None:
+        """Write the next slice of a flush that has begun."""
+        if self._flush is not None and self._flush.advance(self._flush_slice):
+            self._flush = None
+            self._indexed = self._indexed_next
+
+    def flush(self) -> None:
+        """Bring the row family up to the head, and see it done."""
+        while self.flushing:
+            self.advance_flush()
+        self.begin_flush()
+        while self.flushing:
+            self.advance_flush()
+
+
+def rows_hash(rows: Sequence[Rows]) -> str:
+    """What a micro-batch wrote, in 16 hexadecimal digits: finds the first batch that a replay does differently."""
+    total = xxhash.xxh3_64()
+    for block in rows:
+        total.update(bytes([block.kind]))
+        total.update(np.ascontiguousarray(block.ordinals))
+        total.update(np.ascontiguousarray(block.data))
+    return total.hexdigest()
+
+
+def _ranges(records: Records) -> list[tuple[str, int, int, int]]:
+    """(topic, partition, first offset, next offset) of each partition in a batch."""
+    return [
+        (partition.topic, partition.partition, int(part.offsets[0]), int(part.offsets[-1]) + 1)
+        for partition, part in by_partition(records)
+    ]

@@ -1,0 +1,293 @@
+"""The shell of the learner: the only place where the log, the store and the clock meet.
+
+Each turn:
+
+    1. send what is in the outbox, and forget what a broker has acknowledged
+    2. poll records
+    3. process them: one micro-batch, one atomic commit
+    4. say how fresh the state is, and tell lag tools where it stands
+    5. move a slice of changed rows from the journal to the row family
+
+A turn either happens whole or, after a crash, not at all: the log is then read again from the
+offsets in the store.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Protocol, TypeVar
+
+import structlog
+
+from state.errors import (
+    BrokerUnreachableError,
+    OffsetAheadError,
+    OffsetExpiredError,
+    PartitionsChangedError,
+    SourceError,
+)
+from state.store import OutboxRecord, TopicPartition
+from stream.config import LearnerSettings
+from stream.bases import begin
+from stream.engine import Engine, Store
+from stream.events import Records
+from stream.fingerprint import fingerprint, learnt_settings
+from stream.source import Sink, Source
+
+HEARTBEAT_MS = 100
+GROUP_COMMIT_MS = 1_000
+REPORT_MS = 10_000
+PARTITIONS_CHECK_MS = 30_000
+BROKER_RETRY_S = 1.0
+OUTBOX_WAIT_MS = 100
+
+T = TypeVar("T")
+
+log = structlog.get_logger("livefactor.learner")
+
+
+class LearnerStore(Store, Protocol):
+    """A store with an outbox that says how full it is."""
+
+    outbox_bytes: int
+    outbox_count: int
+
+
+@dataclass
+class Pulse:
+    """What is due when, in milliseconds of the monotonic clock."""
+
+    due: dict[str, float] = field(default_factory=dict)
+
+    def beats(self, name: str, interval_ms: float) -> bool:
+        """Whether at least `interval_ms` passed since this last said yes."""
+        now = time.monotonic() * 1000
+        if now < self.due.get(name, 0.0):
+            return False
+        self.due[name] = now + interval_ms
+        return True
+
+
+class Loop:
+    """One learner: a source, a sink and a store, until told to stop."""
+
+    def __init__(
+        self,
+        settings: LearnerSettings,
+        source: Source,
+        sink: Sink,
+        store: LearnerStore,
+        *,
+        accept_partitions: bool = False,
+    ) -> None:
+        self._settings, self._source, self._sink, self._store = settings, source, sink, store
+        self._accept_partitions = accept_partitions
+        self._pulse = Pulse()
+        self._sent: set[int] = set()
+        self._problem: str | None = None
+        self._ends: Mapping[TopicPartition, int] = {}
+        self._learnt = 0
+        self._learnt_since = time.monotonic()
+        self.engine = Engine(settings, store)
+
+    def run(self, stop: Event, *, until_end: bool = False) -> None:
+        """Learn until `stop` is set or, with `until_end`, until every partition has reached its present end.
+
+        Returns with everything committed, synced and flushed, and the outbox empty unless stopped.
+        """
+        if not self._start(stop):
+            return
+        while not stop.is_set() and not (until_end and self._at_end()):
+            self._turn(stop)
+        self._finish(stop)
+
+    def _start(self, stop: Event) -> bool:
+        """Find the partitions, check that the state and the log fit, and take up reading; False if stopped before."""
+        partitions = self._reach(stop, self._source.partitions)
+        if partitions is None:
+            return False
+        limits = self._reach(stop, lambda: self._source.limits(partitions))
+        if limits is None:
+            return False
+        positions = starting_positions(
+            self._store.head().offsets, limits, accept_partitions=self._accept_partitions
+        )
+        self._ends = {partition: end for partition, (_, end) in limits.items()}
+        self._mark_start(positions)
+        self._source.assign(positions)
+        log.info(
+            "learning",
+            batch_seq=self._store.head().batch_seq,
+            partitions=len(positions),
+            users=self.engine.model.user_count,
+            items=self.engine.model.item_count,
+        )
+        return True
+
+    def _reach(self, stop: Event, ask: Callable[[], T]) -> T | None:
+        """The broker's answer, waiting for the broker as long as it takes; None if stopped before."""
+        while not stop.is_set():
+            try:
+                return ask()
+            except BrokerUnreachableError as error:
+                log.warning("waiting for the broker", problem=str(error))
+                stop.wait(BROKER_RETRY_S)
+        return None
+
+    def _mark_start(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Record in the schedule where this run begins and what it runs with.
+
+        Another fingerprint than the last run's begins a new base: the state as it is becomes a version,
+        from which `state verify` can start.
+        """
+        begin(self.engine, positions, fingerprint(self._settings), learnt_settings(self._settings))
+
+    def _turn(self, stop: Event) -> None:
+        self._deliver()
+        if self._store.outbox_bytes > self._settings.state.outbox_bytes_max:
+            self._say(
+                f"the outbox holds {self._store.outbox_bytes:,} bytes and nothing is acknowledged: learning waits"
+            )
+            stop.wait(OUTBOX_WAIT_MS / 1000)
+            return
+        learning = self._settings.learning
+        polled = self._source.poll(learning.batch_records, learning.poll_timeout_ms)
+        self._say(self._source.problem())
+        if polled:
+            self._process(polled)
+        self._tell(polled)
+        self._flush_when_due()
+
+    def _process(self, polled: Sequence[Records]) -> None:
+        report = self.engine.process(polled)
+        self._learnt += report.records
+        if self._pulse.beats("report", REPORT_MS):
+            elapsed = time.monotonic() - self._learnt_since
+            log.info(
+                "progress",
+                batch_seq=report.batch_seq,
+                records_per_second=round(self._learnt / max(elapsed, 1e-9)),
+                **report.counts,
+            )
+            self._learnt, self._learnt_since = 0, time.monotonic()
+
+    def _tell(self, polled: Sequence[Records]) -> None:
+        if self._pulse.beats("heartbeat", HEARTBEAT_MS):
+            self._store.heartbeat(self._applied_through(polled))
+        if self._pulse.beats("group", GROUP_COMMIT_MS):
+            self._source.commit(self._store.head().offsets)
+        if self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
+            self._check_partitions()
+
+    def _applied_through(self, polled: Sequence[Records]) -> dict[TopicPartition, int]:
+        """Now for partitions with nothing left to poll, else the timestamp of the last record applied."""
+        last = {
+            TopicPartition(records.topic, int(partition)): int(time_ms)
+            for records in polled
+            for partition, time_ms in zip(records.partitions, records.timestamps_ms, strict=True)
+        }
+        now = int(time.time() * 1000)
+        return last | {
+            partition: now for partition, caught_up in self._source.caught_up().items() if caught_up
+        }
+
+    def _check_partitions(self) -> None:
+        """Notice partitions that were added while learning."""
+        try:
+            found = self._source.partitions()
+        except SourceError as error:
+            self._say(str(error))
+            return
+        added = sorted(set(found) - set(self._store.head().offsets) - set(self._ends))
+        if added:
+            raise PartitionsChangedError(_partitions_message("more", added))
+
+    def _deliver(self) -> None:
+        """Send outbox records that were not sent yet; forget acknowledged ones."""
+        self._forget(self._sink.poll())
+        if len(self._sent) == self._store.outbox_count:
+            return
+        for record_id, record in self._store.outbox():
+            if record_id not in self._sent:
+                if not self._sink.send(record_id, record):
+                    return
+                self._sent.add(record_id)
+
+    def _forget(self, acknowledged: Sequence[int]) -> None:
+        if acknowledged:
+            self._store.acknowledge(acknowledged)
+            self._sent.difference_update(acknowledged)
+
+    def _flush_when_due(self) -> None:
+        due = self._pulse.beats("flush", self._settings.state.flush_interval_ms) or self.engine.flush_is_due()
+        if due and not self.engine.flushing:
+            self.engine.begin_flush()
+        self.engine.advance_flush()
+
+    def _at_end(self) -> bool:
+        offsets, caught_up = self._store.head().offsets, self._source.caught_up()
+        reached = all(
+            offsets.get(tp, 0) >= end or (end and caught_up.get(tp, False)) for tp, end in self._ends.items()
+        )
+        return reached and self._store.outbox_count == 0
+
+    def _finish(self, stop: Event) -> None:
+        self.engine.flush()
+        self._deliver()
+        while self._sent and not stop.is_set():
+            self._forget(self._sink.flush(OUTBOX_WAIT_MS))
+        self._store.heartbeat(self._applied_through(()))
+        self._store.sync()
+        self._source.commit(self._store.head().offsets)
+        log.info("stopped", batch_seq=self._store.head().batch_seq, outbox=self._store.outbox_count)
+
+    def _say(self, problem: str | None) -> None:
+        """Log a problem once when it appears and once when it is gone."""
+        if problem != self._problem:
+            if problem:
+                log.warning("not learning", problem=problem)
+            else:
+                log.info("going on")
+            self._problem = problem
+
+
+def starting_positions(
+    stored: Mapping[TopicPartition, int],
+    limits: Mapping[TopicPartition, tuple[int, int]],
+    *,
+    accept_partitions: bool,
+) -> dict[TopicPartition, int]:
+    """Where to read each partition from: the stored offset, or the start of a partition never read.
+
+    Raises PartitionsChangedError, OffsetExpiredError or OffsetAheadError if state and log do not fit.
+    """
+    gone, added = sorted(set(stored) - set(limits)), sorted(set(limits) - set(stored))
+    if gone:
+        raise PartitionsChangedError(_partitions_message("fewer", gone))
+    if stored and added and not accept_partitions:
+        raise PartitionsChangedError(_partitions_message("more", added))
+    for partition, offset in stored.items():
+        low, high = limits[partition]
+        where = f"{partition.topic} [{partition.partition}]"
+        if offset < low:
+            raise OffsetExpiredError(
+                f"{where}: the state stands at offset {offset} and the log begins at {low}: {low - offset} records were "
+                "deleted before they were learnt. Restore them, or start anew with another `state.directory`"
+            )
+        if offset > high:
+            raise OffsetAheadError(
+                f"{where}: the state stands at offset {offset} and the log ends at {high}: the topic was recreated or this "
+                "is another cluster. Point `kafka` at the right one, or start anew with another `state.directory`"
+            )
+    return {partition: stored.get(partition, low) for partition, (low, _) in limits.items()}
+
+
+def _partitions_message(difference: str, partitions: Sequence[TopicPartition]) -> str:
+    names = ", ".join(f"{topic} [{partition}]" for topic, partition in partitions)
+    advice = (
+        "keys move between partitions when their number changes; start once with --accept-partitions to go on"
+        if difference == "more"
+        else "the topic was recreated or renamed; restore it, or start anew with another `state.directory`"
+    )
+    return f"the log has {difference} partitions than the state knows ({names}): {advice}"

@@ -1,0 +1,185 @@
+"""Test-then-learn evaluation: a sample of events is ranked against the catalogue before anything learns from it.
+
+An event is eligible if it is a positive, and its user and its item both have been learnt from before and the item is
+not in the user's history ("warm"). Candidates are all items learnt so far minus that history. Ties get the
+middle rank. Side by side on the same events: the live model, and decayed popularity.
+
+For explicit ratings the error of every prediction made just before learning it is summed as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from state.kernels import mix
+from state.model import Model
+from stream import popularity
+from stream.config import LearningConfig, PrequentialConfig
+from stream.events import I64, U64, Learnable
+
+WINDOWS_KEPT = 60
+"""Completed windows that are remembered."""
+
+MODELS = ("live", "popularity")
+
+F64 = npt.NDArray[np.float64]
+
+
+@numba.njit(cache=True)
+def sampled(positions, period, seed):  # type: ignore[no-untyped-def]
+    """Which positions (uint64 [n]) belong to the sample of one in `period`: a hash decides, bool [n]."""
+    chosen = np.empty(len(positions), np.bool_)
+    for i in range(len(positions)):
+        chosen[i] = mix(positions[i] ^ np.uint64(seed)) % np.uint64(period) == 0
+    return chosen
+
+
+@numba.njit(cache=True)
+def middle_rank(scores, target, excluded):  # type: ignore[no-untyped-def]
+    """Rank of `target` among the items of `scores` [items] without `excluded` (distinct ordinals), best = 1.
+
+    Equal scores count one half each.
+    """
+    wanted = scores[target]
+    above = 0
+    equal = 0
+    for item in range(len(scores)):
+        above += scores[item] > wanted
+        equal += scores[item] == wanted
+    for item in excluded:
+        above -= scores[item] > wanted
+        equal -= scores[item] == wanted
+    return 1.0 + above + 0.5 * (equal - 1)
+
+
+@dataclass
+class Sums:
+    """Sums of one model's metrics over some scored events."""
+
+    hits: float = 0.0
+    ndcg: float = 0.0
+    mrr: float = 0.0
+
+    def add(self, rank: float, k: int) -> None:
+        """Count one scored event."""
+        self.mrr += 1.0 / rank
+        if rank <= k:
+            self.hits += 1.0
+            self.ndcg += 1.0 / float(np.log2(1.0 + rank))
+
+
+@dataclass
+class Window:
+    """What was measured on one stretch of the stream. `through` is the clock at its end."""
+
+    scored: int = 0
+    through: int = 0
+    ranking: dict[str, Sums] = field(default_factory=lambda: {name: Sums() for name in MODELS})
+    rated: int = 0
+    absolute_error: float = 0.0
+    squared_error: float = 0.0
+
+    @classmethod
+    def restore(cls, facts: Mapping[str, Any]) -> "Window":
+        """Inverse of `asdict`."""
+        ranking = {name: Sums(**sums) for name, sums in facts["ranking"].items()}
+        return cls(**{**facts, "ranking": ranking})
+
+
+class Prequential:
+    """Running measurements; part of the state, so they are neither lost nor repeated by a crash."""
+
+    def __init__(self, config: PrequentialConfig, learning: LearningConfig) -> None:
+        self._config, self._learning = config, learning
+        self.total = Window()
+        self.window = Window()
+        self.completed: list[Window] = []
+
+    def score(self, model: Model, events: Learnable) -> None:
+        """Rank the sampled eligible events of a batch before it is learnt."""
+        chosen = self._eligible(model, events)
+        if not len(chosen):
+            return
+        count = model.item_count
+        users, targets = events.users[chosen], events.items[chosen]
+        live = model.items.vectors[:count] @ model.users.vectors[users].T + model.items.bias[:count, None]
+        popular = popularity.present(
+            model.items.popularity[:count],
+            model.items.popular_at[:count],
+            model.clock,
+            self._config.half_life_events,
+        )
+        for i, (user, target) in enumerate(zip(users.tolist(), targets.tolist(), strict=True)):
+            history = np.unique(model.users.history(user)[0]).astype(np.int64)
+            if target in history:
+                continue
+            ranks = {
+                "live": middle_rank(live[:, i], target, history),
+                "popularity": middle_rank(popular, target, history),
+            }
+            self._add(ranks, model.clock)
+
+    def rate(self, predictions: F64, events: Learnable) -> None:
+        """Add the errors of ratings predicted before they were learnt."""
+        error = (predictions - events.strengths)[~events.remove]
+        for window in (self.total, self.window):
+            window.rated += len(error)
+            window.absolute_error += float(np.abs(error).sum())
+            window.squared_error += float(np.square(error).sum())
+
+    def pack(self) -> bytes:
+        """The measurements as JSON."""
+        state = {
+            "k": self._config.k,
+            "total": asdict(self.total),
+            "window": asdict(self.window),
+            "completed": [asdict(window) for window in self.completed],
+        }
+        return orjson.dumps(state)
+
+    def restore(self, packed: bytes) -> None:
+        """Inverse of `pack`."""
+        state = orjson.loads(packed)
+        self.total, self.window = Window.restore(state["total"]), Window.restore(state["window"])
+        self.completed = [Window.restore(window) for window in state["completed"]]
+
+    def _eligible(self, model: Model, events: Learnable) -> I64:
+        """Indices of the events to be scored."""
+        period = self.period(model.item_count, model.rank)
+        warm = (model.users.interactions[events.users] > 0) & (model.items.interactions[events.items] > 0)
+        positive = (events.strengths > 0) & ~events.remove
+        return np.flatnonzero(sampled(events.positions, period, self._learning.seed) & warm & positive)
+
+    def period(self, items: int, rank: int) -> int:
+        """One in so many events is scored: wider for large catalogues, so that scoring keeps within `work_max`."""
+        return max(self._config.sample_every, -(-items * rank // self._config.work_max))
+
+    def _add(self, ranks: Mapping[str, float], clock: int) -> None:
+        for window in (self.total, self.window):
+            window.scored += 1
+            window.through = clock
+            for name, rank in ranks.items():
+                window.ranking[name].add(rank, self._config.k)
+        if self.window.scored >= self._config.window_events:
+            self.completed = [*self.completed, self.window][-WINDOWS_KEPT:]
+            self.window = Window()
+
+
+def position_hashes(partitions: npt.NDArray[np.int32], offsets: I64, parts: npt.NDArray[np.int32]) -> U64:
+    """A 64-bit name for each interaction: where in the log it stands, uint64 [n]."""
+    return _position_hashes(partitions, offsets, parts)  # type: ignore[no-any-return]
+
+
+@numba.njit(cache=True)
+def _position_hashes(partitions, offsets, parts):  # type: ignore[no-untyped-def]
+    hashes = np.empty(len(offsets), np.uint64)
+    for i in range(len(offsets)):
+        hashes[i] = mix(
+            mix(np.uint64(offsets[i])) ^ np.uint64(partitions[i]) << np.uint64(32) ^ np.uint64(parts[i])
+        )
+    return hashes

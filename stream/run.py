@@ -1,0 +1,78 @@
+"""A learner process: take the directory, open the store, connect to Kafka, learn until told to stop."""
+
+import os
+import signal
+from threading import Event
+
+import structlog
+
+from state.writer import DirectoryLock, Probe, RocksWriter, no_probe
+from stream.config import LearnerSettings
+from stream.identity import identity
+from stream.kafka import KafkaSink, KafkaSource
+from stream.loop import Loop
+
+STANDBY_POLL_S = 0.1
+
+log = structlog.get_logger("livefactor.learner")
+
+
+def group(settings: LearnerSettings) -> str:
+    """The consumer group whose offsets show lag tools where the model stands."""
+    return f"livefactor.{settings.model.name}"
+
+
+def open_source(settings: LearnerSettings) -> KafkaSource:
+    """The topics that a learner consumes."""
+    topics = settings.topics
+    return KafkaSource(settings.kafka, group(settings), (topics.interactions, topics.control))
+
+
+def run_learner(
+    settings: LearnerSettings,
+    *,
+    until_end: bool = False,
+    standby: bool = False,
+    accept_partitions: bool = False,
+    stop: Event | None = None,
+    probe: Probe = no_probe,
+) -> None:
+    """Learn in this process until SIGTERM or SIGINT or, with `until_end`, until the log's present end.
+
+    With `standby` wait for the directory as long as another learner owns it, else raise StoreLockedError.
+    """
+    stop = stop or stop_on_signals()
+    lock = DirectoryLock(settings.state.directory)
+    if standby:
+        _warm_up()
+        _wait_for(lock, stop)
+    if stop.is_set():
+        return
+    if not standby:
+        lock.acquire()
+    store = RocksWriter(settings.state, identity(settings), lock=lock, tuning=settings.rocksdb, probe=probe)
+    source = sink = None
+    try:
+        source, sink = open_source(settings), KafkaSink(settings.kafka)
+        loop = Loop(settings, source, sink, store, accept_partitions=accept_partitions)
+        loop.run(stop, until_end=until_end)
+    finally:
+        for part in (source, sink, store):
+            if part is not None:
+                part.close()
+
+
+def stop_on_signals() -> Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _wait_for(lock: DirectoryLock, stop: Event) -> None:
+    """Poll the directory's lock until it is ours."""
+    if not lock.try_acquire():
+        log.info("standing by", process_id=os.getpid())
+        while not stop.is_set() and not lock.try_acquire():
+            stop.wait(STANDBY_POLL_S)
