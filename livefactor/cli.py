@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from livefactor.commands import ask, serve, settings, state
+from livefactor.commands import ask, control, dlq, doctor, learn, publish, serve, settings, state, topics
 from livefactor.console import note
 from state.errors import ConfigError, LivefactorError
 
@@ -24,10 +24,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(learn.learn)
+app.command()(serve.serve)
+app.command()(publish.publish)
 app.command()(ask.recommend)
 app.command()(ask.score)
-app.command()(serve.serve)
+app.add_typer(topics.app, name="topics")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
+app.add_typer(control.app, name="control")
+app.command()(doctor.doctor)
 app.command()(settings.settings)
 
 

@@ -5,6 +5,7 @@ with Client("127.0.0.1:50051", kafka={"bootstrap.servers": "127.0.0.1:9092"}) as
     answer = client.recommend("ann", k=5, min_position=position)   # includes the click
 """
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -62,15 +63,18 @@ class Scores:
 
 
 class Client:
-    """Speaks to a scorer, and to Kafka if `publish` is used. Safe to share between threads for asking."""
+    """Speaks to a scorer, and to Kafka if `publish` is used. Safe to share between threads."""
 
-    def __init__(self, address: str, kafka: Mapping[str, object] | None = None, topic: str = TOPIC) -> None:
+    def __init__(
+        self, address: str, kafka: Mapping[str, str | int | float | bool] | None = None, topic: str = TOPIC
+    ) -> None:
         """`address` is the scorer's host:port; `kafka` a table of librdkafka settings, needed to publish."""
         self._address = address
         self._channel = grpc.insecure_channel(address)
         self._scorer = scorer_pb2_grpc.ScorerStub(self._channel)  # type: ignore[no-untyped-call]
         self._kafka = kafka
         self._topic = topic
+        self._publishing = threading.Lock()
         self._publisher: KafkaPublisher | None = None
 
     def publish(
@@ -86,7 +90,7 @@ class Client:
     ) -> Position:
         """Publish one interaction, wait until a broker has it, and return the position just after it.
 
-        Raises PublishError when no broker acknowledges it in time.
+        Raises SourceError when no broker acknowledges it in time.
         """
         interaction = events_pb2.Interaction(
             user_id=user_id,
@@ -96,10 +100,13 @@ class Client:
             event_time_ms=event_time_ms,
             event_id=event_id,
         )
-        partition, offset = self._open_publisher().publish_and_wait(
-            user_id.encode(), interaction.SerializeToString(), timeout_s
-        )
-        return Position(self._topic, partition, offset + 1)
+        with self._publishing:
+            publisher = self._open_publisher()
+            before = dict(publisher.positions)
+            publisher.publish(self._topic, user_id.encode(), interaction.SerializeToString())
+            after = publisher.flush(round(timeout_s * 1000))
+        [(where, offset)] = after.items() - before.items()
+        return Position(where.topic, where.partition, offset)
 
     def recommend(
         self,
@@ -178,7 +185,7 @@ class Client:
         if self._publisher is None:
             from stream.kafka import KafkaPublisher
 
-            self._publisher = KafkaPublisher(self._kafka, self._topic)
+            self._publisher = KafkaPublisher(self._kafka)
         return self._publisher
 
 

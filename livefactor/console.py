@@ -62,8 +62,8 @@ def _plain(cell: object) -> str:
 class Advance(Protocol):
     """Tells how far a long piece of work has come."""
 
-    def __call__(self, done: int) -> None:
-        """`done`: pieces finished so far, in all."""
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """`done`: pieces finished so far, in all; `total` where it was not known at the start."""
         ...
 
 
@@ -79,19 +79,24 @@ def progress(description: str, total: int | None) -> Iterator[Advance]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=total)
-        yield lambda done: bar.update(task, completed=done)
+
+        def advance(done: int, total: int | None = None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
 
 
 class _PlainProgress:
     """Implements `Advance` with a line now and then."""
 
     def __init__(self, description: str, total: int | None) -> None:
-        self._description = description
-        self._of = f" of {total:,}" if total is not None else ""
+        self._description, self._total = description, total
         self._next_s = time.monotonic() + PLAIN_INTERVAL_S
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, total: int | None = None) -> None:
+        self._total = total if total is not None else self._total
         now_s = time.monotonic()
         if now_s >= self._next_s:
             self._next_s = now_s + PLAIN_INTERVAL_S
-            note(f"{self._description}: {done:,}{self._of}")
+            of = f" of {self._total:,}" if self._total is not None else ""
+            note(f"{self._description}: {done:,}{of}")

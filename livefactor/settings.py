@@ -15,22 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from serving.config import ServingConfig
-from state.config import ModelConfig, Section, StateConfig
 from state.errors import ConfigError
-from stream.config import (
-    AlsConfig,
-    DecodeConfig,
-    LearningConfig,
-    PrequentialConfig,
-    SgdConfig,
-    TopicsConfig,
-)
-
-Scalar = bool | int | float | str
+from stream.config import LearnerSettings
 
 ENVIRONMENT_PREFIX = "LIVEFACTOR_"
 ENVIRONMENT_CONFIG = "LIVEFACTOR_CONFIG"
@@ -38,23 +28,10 @@ ENVIRONMENT_RESERVED = "LIVEFACTOR_TEST_"
 PASS_THROUGH = ("kafka", "rocksdb")
 
 
-class Settings(Section):
+class Settings(LearnerSettings):
     """Every tunable of Livefactor, checked on its own and against the others."""
 
-    kafka: dict[str, Scalar] = Field(
-        {"bootstrap.servers": "127.0.0.1:9092"},
-        description="Passed to librdkafka as it stands, security settings included; keys in quotes.",
-    )
-    topics: TopicsConfig = TopicsConfig()
-    decode: DecodeConfig = DecodeConfig()
-    model: ModelConfig = ModelConfig()
-    learning: LearningConfig = LearningConfig()
-    als: AlsConfig = AlsConfig()
-    sgd: SgdConfig = SgdConfig()
-    prequential: PrequentialConfig = PrequentialConfig()
-    state: StateConfig = StateConfig()
     serving: ServingConfig = ServingConfig()
-    rocksdb: dict[str, Scalar] = Field({}, description="Options passed to RocksDB as they stand.")
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":

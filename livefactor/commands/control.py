@@ -1,0 +1,140 @@
+"""`livefactor control`: orders to the running learner, through the log."""
+
+import time
+import uuid
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+
+from livefactor.commands.state import reader_of
+from livefactor.console import print_fields, print_json
+from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
+from livefactor.settings import Settings
+from state.errors import LivefactorError
+
+if TYPE_CHECKING:
+    from protos.events_pb2 import CommandResult
+    from stream.kafka import KafkaSource
+
+FLUSH_TIMEOUT_MS = 10_000
+POLL_RECORDS = 1_000
+POLL_MS = 100
+
+app = typer.Typer(help="Orders to the learner: freeze, resume, status.", no_args_is_help=True)
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+WaitOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, metavar="S", help="Seconds to wait for the answer.")
+]
+
+
+class CommandUnansweredError(LivefactorError):
+    """No learner answered a command in time; it stays in the log and will be carried out when one runs."""
+
+
+@app.command()
+def freeze(
+    reason: ReasonOption = "",
+    timeout_s: WaitOption = 10.0,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Go on consuming and measuring, but learn nothing, until `resume`. Survives restarts."""
+    from protos.events_pb2 import COMMAND_ACTION_FREEZE
+
+    _order(settings_of(config, overrides), COMMAND_ACTION_FREEZE, reason, timeout_s, as_json)
+
+
+@app.command()
+def resume(
+    reason: ReasonOption = "",
+    timeout_s: WaitOption = 10.0,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Learn again after `freeze`. What passed meanwhile is not learnt afterwards."""
+    from protos.events_pb2 import COMMAND_ACTION_RESUME
+
+    _order(settings_of(config, overrides), COMMAND_ACTION_RESUME, reason, timeout_s, as_json)
+
+
+@app.command()
+def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Show what commands have set and how far the model has come; reads the store, needs no learner."""
+    settings = settings_of(config, overrides)
+    with reader_of(settings.state.directory) as reader:
+        head = reader.head()
+    control = orjson.loads(head.memo.get("control", b"{}"))
+    facts = {
+        "model": settings.model.name,
+        "frozen": bool(control.get("frozen", False)) or settings.learning.freeze,
+        "batch_seq": head.batch_seq,
+        "version": head.version,
+        "applied_through_ms": min(head.applied_through_ms.values(), default=None),
+    }
+    print_json(facts) if as_json else print_fields(facts)
+
+
+def _order(settings: Settings, action: int, reason: str, timeout_s: float, as_json: bool) -> None:
+    result = send(settings, action, reason, timeout_s)
+    facts = {
+        "applied": result.applied,
+        "message": result.message,
+        "frozen": result.frozen,
+        "batch_seq": result.batch_seq,
+        "command_id": result.command_id,
+    }
+    print_json(facts) if as_json else print_fields(facts)
+    if not result.applied:
+        raise typer.Exit(1)
+
+
+def send(settings: Settings, action: int, reason: str, timeout_s: float) -> "CommandResult":
+    """Publish a command and wait for the learner's answer.
+
+    1. Find the present end of the topic of answers.
+    2. Publish the command, and see it acknowledged.
+    3. Read answers from there until the one to this command comes.
+
+    Raises CommandUnansweredError when none comes in time.
+    """
+    from protos.events_pb2 import Command
+    from stream.kafka import KafkaPublisher, KafkaSource
+
+    topics, model = settings.topics, settings.model.name
+    command = Command(
+        command_id=str(uuid.uuid4()),
+        model=model,
+        action=action,  # type: ignore[arg-type]
+        reason=reason,
+        issued_ms=time.time_ns() // 1_000_000,
+    )
+    with closing(KafkaSource(settings.kafka, "livefactor.control", (topics.drift,))) as source:
+        limits = source.limits(source.partitions())
+        source.assign({partition: high for partition, (_, high) in limits.items()})
+        with KafkaPublisher(settings.kafka) as publisher:
+            publisher.publish(topics.control, model.encode(), command.SerializeToString())
+            publisher.flush(FLUSH_TIMEOUT_MS)
+        return _await_answer(source, command.command_id, timeout_s)
+
+
+def _await_answer(source: "KafkaSource", command_id: str, timeout_s: float) -> "CommandResult":
+    from protos.events_pb2 import CommandResult
+
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        for records in source.poll(POLL_RECORDS, POLL_MS):
+            for value, headers in zip(records.values, records.headers, strict=True):
+                if value is None or dict(headers or ()).get("ce-type") != b"livefactor.v1.CommandResult":
+                    continue
+                result = CommandResult.FromString(value)
+                if result.command_id == command_id:
+                    return result
+    raise CommandUnansweredError(
+        f"no learner answered within {timeout_s:g} s: see that one runs for this model. The command "
+        f"{command_id} stays in the log and will be carried out when one does"
+    )

@@ -1,0 +1,119 @@
+"""The dead letter topic read back: what is in it, and sending records to where they came from.
+
+A record is sent again at most once: afterwards a marker with its source coordinates goes to the dead
+letter topic itself, so that whoever reads it next, on whatever machine, knows.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from state.store import OutboxRecord
+from stream.events import Records
+
+OWN_HEADERS = (
+    "reason",
+    "code",
+    "stage",
+    "source-topic",
+    "source-partition",
+    "source-offset",
+    "source-timestamp-ms",
+    "app-version",
+)
+REPLAYED = "livefactor-replayed"
+
+Coordinates = tuple[str, int, int]
+"""Topic, partition and offset of the record that was rejected."""
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A rejected record, as it was, and why it was rejected."""
+
+    source: Coordinates
+    source_timestamp_ms: int
+    reason: str
+    code: str
+    stage: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    def original(self) -> OutboxRecord:
+        """The record as its publisher sent it."""
+        return OutboxRecord(self.source[0], self.key, self.value, self.headers)
+
+    def marker(self, topic: str) -> OutboxRecord:
+        """What says that this record has been sent again."""
+        name, partition, offset = self.source
+        coordinates = f"{name} {partition} {offset}".encode()
+        return OutboxRecord(topic, self.key, None, ((REPLAYED, coordinates),))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """What a dead letter topic holds: each rejected record once, oldest first, and oddities by number.
+
+    `duplicates`: records written more than once (the outbox delivers at least once); `foreign`: records
+    that Livefactor did not write; `replayed`: sources of those that have been sent again.
+    """
+
+    letters: tuple[DeadLetter, ...]
+    replayed: frozenset[Coordinates]
+    duplicates: int
+    foreign: int
+
+    def waiting(self) -> tuple[DeadLetter, ...]:
+        """Those that have not been sent again."""
+        return tuple(letter for letter in self.letters if letter.source not in self.replayed)
+
+
+def collect(blocks: Iterable[Records]) -> DeadLetters:
+    """What the records of a dead letter topic say."""
+    letters: dict[Coordinates, DeadLetter] = {}
+    replayed: set[Coordinates] = set()
+    duplicates = foreign = 0
+    for key, value, headers in _rows(blocks):
+        if headers and headers[-1][0] == REPLAYED:
+            replayed.add(_coordinates(headers[-1][1].decode().split(" ")))
+        elif (letter := parse(key, value, headers)) is None:
+            foreign += 1
+        elif letter.source in letters:
+            duplicates += 1
+        else:
+            letters[letter.source] = letter
+    ordered = sorted(letters.values(), key=lambda letter: (letter.source_timestamp_ms, letter.source))
+    return DeadLetters(tuple(ordered), frozenset(replayed), duplicates, foreign)
+
+
+def _rows(blocks: Iterable[Records]) -> Iterator[tuple[bytes | None, bytes | None, Headers]]:
+    for block in blocks:
+        for key, value, headers in zip(block.keys, block.values, block.headers, strict=True):
+            yield key, value, tuple(headers or ())
+
+
+def parse(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLetter | None:
+    """A dead letter from its record; None if Livefactor did not write it.
+
+    The learner adds its headers after the record's own, which may bear the same names.
+    """
+    own = headers[-len(OWN_HEADERS) :]
+    if tuple(name for name, _ in own) != OWN_HEADERS:
+        return None
+    facts = {name: content.decode("utf-8", "replace") for name, content in own}
+    try:
+        source = _coordinates([facts["source-topic"], facts["source-partition"], facts["source-offset"]])
+        timestamp_ms = int(facts["source-timestamp-ms"])
+    except ValueError:
+        return None
+    before = headers[: -len(OWN_HEADERS)]
+    return DeadLetter(
+        source, timestamp_ms, facts["reason"], facts["code"], facts["stage"], key, value, before
+    )
+
+
+def _coordinates(parts: list[str]) -> Coordinates:
+    topic, partition, offset = parts
+    return topic, int(partition), int(offset)
