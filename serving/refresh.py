@@ -10,6 +10,7 @@ other user is one row away in the row family, which the reader's view holds stil
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import structlog
@@ -133,12 +134,12 @@ class Follower:
     """Keeps a replica as new as the store; survives whatever happens to the store."""
 
     def __init__(
-        self, open_reader: Callable[[], Reader], generation: Callable[[], Hashable], shape: Shape
+        self, open_reader: Callable[[], Reader], incarnation: Callable[[], Hashable], shape: Shape
     ) -> None:
-        """`open_reader` opens the current generation, `generation` names it; both may raise."""
-        self._open_reader, self._generation, self._shape = open_reader, generation, shape
+        """Both may raise; when what `incarnation` returns changes, the open reader is good no longer."""
+        self._open_reader, self._incarnation, self._shape = open_reader, incarnation, shape
         self._reader: Reader | None = None
-        self._reader_generation: Hashable = None
+        self._reader_incarnation: Hashable = None
         self._refreshed = asyncio.Event()
         self.replica: Replica | None = None
         self.problem = "the store has not been read yet"
@@ -148,8 +149,8 @@ class Follower:
     def refresh(self) -> None:
         """See what has been committed since, whole or not at all; on any error the replica stays as it was.
 
-        A view can be torn: the journal already trimmed, the flush that allowed it not yet visible. Then the
-        replica stays as it is, and the next refresh looks again.
+        A view can be torn: the journal already trimmed while the flush that allowed it is not yet visible, or
+        a flush visible before the head it belongs to. Then the replica stays as it is until the next refresh.
         """
         try:
             reader = self._current_reader()
@@ -170,21 +171,24 @@ class Follower:
 
     def close(self) -> None:
         """Let go of the store."""
-        replica, self.replica = self.replica, None
         self._abandon()
+        replica, self.replica = self.replica, None
         if replica is not None:
             replica.reader.close()
 
     def _current_reader(self) -> Reader:
-        generation = self._generation()
-        if self._reader is not None and generation != self._reader_generation:
+        incarnation = self._incarnation()
+        if self._reader is not None and incarnation != self._reader_incarnation:
             self._abandon()
         if self._reader is None:
-            self._reader, self._reader_generation = self._open_reader(), generation
+            self._reader, self._reader_incarnation = self._open_reader(), incarnation
         return self._reader
 
     def _follow(self, reader: Reader, head: Head) -> None:
         replica = self.replica
+        if head.flushed_through > head.batch_seq:
+            self.torn_count += 1
+            return
         if replica is None or replica.reader is not reader or not _continues(replica.head, head):
             self._reload(reader, head)
             return
@@ -250,7 +254,7 @@ def _pending(reader: Reader, after: int, head: Head, bytes_max: int) -> list[Jou
     entries: list[JournalEntry] = []
     size = 0
     if after < head.batch_seq:
-        for entry in reader.journal(after):
+        for entry in islice(reader.journal(after), head.batch_seq - after):
             entries.append(entry)
             size += sum(rows.data.nbytes for rows in entry.rows)
             if size > bytes_max:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -55,9 +56,7 @@ def run(
         half_life_events=half_life_events,
         overlay_bytes_max=config.overlay_bytes_max,
     )
-    follower = Follower(
-        lambda: open_reader(state, identity), lambda: current_directory(state.directory), shape
-    )
+    follower = Follower(lambda: open_reader(state, identity), lambda: incarnation(state.directory), shape)
     asyncio.run(serve(follower, config, topic, started))
 
 
@@ -70,6 +69,19 @@ def open_reader(state: StateConfig, identity: Mapping[str, Any]) -> RocksReader:
         reader.close()
         raise
     return reader
+
+
+def incarnation(directory: Path) -> tuple[Path, bytes]:
+    """The current database and its manifest, of which RocksDB begins a new one whenever a learner opens it.
+
+    A secondary from before may go on answering from memtables that the new learner's recovery has
+    superseded (facebook/rocksdb#14444), so a new manifest calls for a new secondary.
+    """
+    path = current_directory(directory)
+    try:
+        return path, (path / "CURRENT").read_bytes()
+    except FileNotFoundError:
+        raise StoreMissingError(f"{path} holds no database yet: start `livefactor learn` first") from None
 
 
 def _check_identity(reader: RocksReader, identity: Mapping[str, Any]) -> None:

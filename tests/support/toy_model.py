@@ -1,9 +1,11 @@
 """A small model whose every number is known, written into any store as a learner would."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
+from state.config import StateConfig
 from state.factors import spans
 from state.model import Model
 from state.store import Commit, TopicPartition, Writer
@@ -11,26 +13,40 @@ from state.store import Commit, TopicPartition, Writer
 TOPIC = "livefactor.interactions.v1"
 RANK = 4
 IDENTITY = {"model": "default", "rank": RANK, "feedback": "implicit", "algorithm": "als"}
+BOUNDS = {"rows_max": 5_000, "items_max": 1_000, "history_max": 20}
+
+
+def state_config(directory: Path) -> StateConfig:
+    """Settings of a store for the toy model."""
+    return StateConfig(directory=directory, sync="never", **BOUNDS)
 
 
 class ToyModel:
     """Users u0, u1, ... and items i0, i1, ...; the vectors come from a seed."""
 
     def __init__(self, seed: int = 1) -> None:
-        self.model = Model(RANK, rows_max=5_000, items_max=1_000, history_max=20, event_ids_kept=0)
+        self.model = Model(RANK, **BOUNDS, event_ids_kept=0)
         self.random = np.random.default_rng(seed)
         self.batch_seq = 0
         self.offset = 0
         self.indexed = (0, 0)
 
     def commit(
-        self, writer: Writer, users: Iterable[str] = (), items: Iterable[str] = (), partition: int = 0
+        self,
+        writer: Writer,
+        users: Iterable[str] = (),
+        items: Iterable[str] = (),
+        partition: int = 0,
+        vector: tuple[float, ...] | None = None,
     ) -> None:
-        """Give these users and items new vectors, and the users a new interaction; one record of the log."""
+        """Give these users and items new vectors, and the users a new interaction; one record of the log.
+
+        With `vector` they all get this one, and biases of zero.
+        """
         self.batch_seq += 1
         self.offset += 1
-        item_slots = self._change("item", list(items))
-        user_slots = self._change("user", list(users))
+        item_slots = self._change("item", list(items), vector)
+        user_slots = self._change("user", list(users), vector)
         known = self.model.item_count
         if known and len(user_slots):
             others = self.random.integers(0, known, len(user_slots))
@@ -76,7 +92,7 @@ class ToyModel:
         order = sorted(range(items.size), key=lambda i: (-items.popularity[i], i))[:k]
         return [name.decode() for name in items.ids(np.array(order, np.int64))]
 
-    def _change(self, side: str, names: list[str]) -> np.ndarray:
+    def _change(self, side: str, names: list[str], vector: tuple[float, ...] | None) -> np.ndarray:
         table = self.model.users if side == "user" else self.model.items
         count = self.model.globals["counts"]
         column = 0 if side == "user" else 1
@@ -89,6 +105,8 @@ class ToyModel:
             slots = table.find_ids(ids)
         table.vectors[slots] = self.random.normal(size=(len(slots), RANK))
         table.bias[slots] = self.random.normal(size=len(slots))
+        if vector is not None:
+            table.vectors[slots], table.bias[slots] = vector, 0.0
         table.changed_at[slots] = self.batch_seq
         if side == "item":
             table.popularity[slots] = self.random.uniform(1, 100, len(slots))

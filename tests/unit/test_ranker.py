@@ -70,7 +70,9 @@ def test_an_unknown_user_is_recommended_what_is_popular_now() -> None:
 
 def test_a_user_about_whom_nothing_is_learnt_is_cold_but_keeps_what_they_saw() -> None:
     catalogue = make_catalogue()
-    blank = User(np.zeros(RANK, np.float32), 0.0, np.array([recommend(catalogue, None, 1, False).ordinals[0]]))
+    blank = User(
+        np.zeros(RANK, np.float32), 0.0, np.array([recommend(catalogue, None, 1, False).ordinals[0]])
+    )
     assert not has_taste(blank)
     assert not has_taste(None)
     assert has_taste(make_user())
