@@ -27,7 +27,7 @@ from state.kernels import hash_spans
 from stream import formats, wire
 from stream.config import DecodeConfig
 from stream.events import Decoded, Interactions, Records, Rejected
-from stream.validate import Interaction, Rejection, Rules, quote, weights_of
+from stream.validate import Interaction, Message, Rejection, Rules, quote, weights_of
 
 INT64_MAX = 2**63 - 1
 QUICK_FORMATS = (formats.Format.DETECT, formats.Format.PROTOBUF)
@@ -112,7 +112,7 @@ class Decoder:
             return message
         return self._check(message, timestamp_ms)
 
-    def _check(self, message: formats.Message, timestamp_ms: int) -> list[Interaction] | Rejection:
+    def _check(self, message: Message, timestamp_ms: int) -> list[Interaction] | Rejection:
         """All parts, or what is wrong with the first bad one."""
         interactions: list[Interaction] = []
         for part, sent in enumerate(message.parts):

@@ -27,7 +27,7 @@ JSON_TYPE_NAMES = {
 
 
 def read_json(payload: bytes, interactions_max: int) -> Message | Rejection:
-    """Unknown names and wrong types are rejected, null is the same as absence; doubled names as orjson does."""
+    """Unknown names and wrong types are rejected; null is absence, of doubled names the last counts."""
     try:
         document = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
