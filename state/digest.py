@@ -6,7 +6,7 @@ from typing import Protocol
 
 import orjson
 
-from state.codec import EVENT_IDS, GLOBAL, ITEM, USER, ROW_HEADER_BYTES
+from state.codec import EVENT_IDS, GLOBAL, ITEM, ROW_HEADER_BYTES, USER
 from state.store import Reader
 
 DIGESTED_MEMOS = ("prequential", "control")
@@ -41,8 +41,8 @@ def digest(reader: Reader) -> str:
         for ordinal, row in sorted(_current(reader, kind, newest)):
             _add(total, f"kind {kind}: {ordinal}".encode())
             _add(total, row)
-    for name in DIGESTED_MEMOS:
-        _add(total, head.memo.get(name, b""))
+    for memo in DIGESTED_MEMOS:
+        _add(total, head.memo.get(memo, b""))
     _add(total, orjson.dumps([[t, p, offset] for (t, p), offset in sorted(head.offsets.items())]))
     return total.hexdigest()
 

@@ -6,6 +6,7 @@ once and lazily backed by memory, so a table costs what it holds, and never more
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from state.store import I64, U8, Rows
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 U64 = npt.NDArray[np.uint64]
+Number = TypeVar("Number", bound=np.generic)
 
 
 def block_sizes(history_max: int) -> I64:
@@ -308,7 +310,7 @@ class Table:
             maps.insert_ordinals(slots, self.ordinals, self._by_ordinal)
 
 
-def _grown(array: npt.NDArray[np.generic], needed: int) -> npt.NDArray[np.generic]:
+def _grown(array: npt.NDArray[Number], needed: int) -> npt.NDArray[Number]:
     """A copy with room for `needed` elements and half as many again; the new part costs no memory until written."""
     larger = np.zeros(needed + needed // 2, array.dtype)
     larger[: len(array)] = array

@@ -4,6 +4,7 @@ Everything here is made of rows, so a store can keep it without knowing what it 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ RECENT_ITEMS = 2_000
 """Length of the ring of recently liked items from which negatives are drawn."""
 
 
-def global_arrays(rank: int) -> dict[str, npt.NDArray[np.generic]]:
+def global_arrays(rank: int) -> dict[str, npt.NDArray[Any]]:
     """Arrays of which there is one, all zero. Their order gives their ordinals: append new ones at the end.
 
     `counts`: users and items ever created; `clock`: interactions learnt; `mean`: running mean of ratings

@@ -41,6 +41,7 @@ FAMILIES = ("journal", "rows", "schedule", "outbox")
 FLUSHED_KEY = b"\x00"
 SCAN_ROWS = 20_000
 _BLOCK_CACHE_BYTES = 64 << 20
+_NEW_HEAD: Mapping[str, Any] = {"generation": 1, "batch_seq": 0, "version": "g1.0", "offsets": []}
 
 
 def number_key(number: int) -> bytes:
@@ -169,16 +170,12 @@ class RocksView:
     def head(self) -> Head:
         """Offsets, sequence numbers and memos of the view."""
         try:
-            value, applied = self._database.get([b"head", b"applied"])
+            value, applied = self._get(self._database, [b"head", b"applied"])
             memo = {key[5:].decode(): content for key, content in self._prefixed(self._database, b"memo/")}
             flushed = self.flushed_through()
         except Exception as error:
             raise named_error(error, self.path) from error
-        head = (
-            orjson.loads(value)
-            if value
-            else {"generation": 1, "batch_seq": 0, "version": "g1.0", "offsets": []}
-        )
+        head: dict[str, Any] = orjson.loads(value) if value else dict(_NEW_HEAD)
         return Head(
             generation=head["generation"],
             batch_seq=head["batch_seq"],
@@ -194,7 +191,7 @@ class RocksView:
     def journal(self, after: int) -> Iterator[JournalEntry]:
         """Entries with `batch_seq > after`, ascending, up to the first gap."""
         expected = after + 1
-        for key, value in self._journal.items(from_key=number_key(expected)):
+        for key, value in self._items(self._journal, number_key(expected)):
             if key != number_key(expected):
                 return
             yield unpack_journal(value)
@@ -202,7 +199,7 @@ class RocksView:
 
     def lookup(self, kind: int, ids: Sequence[bytes]) -> I64:
         """Ordinals of ids in the row family, -1 where absent."""
-        values = self._rows.get([id_key(kind, name) for name in ids]) if ids else []
+        values = self._get(self._rows, [id_key(kind, name) for name in ids])
         return np.array(
             [-1 if value is None else int.from_bytes(value, "little") for value in values], np.int64
         )
@@ -212,9 +209,7 @@ class RocksView:
         wanted = np.unique(np.asarray(ordinals, np.int64))
         keys = wanted.astype(">u8").tobytes()
         prefix = row_prefix(kind)
-        values = (
-            self._rows.get([prefix + keys[i : i + 8] for i in range(0, len(keys), 8)]) if len(wanted) else []
-        )
+        values = self._get(self._rows, [prefix + keys[i : i + 8] for i in range(0, len(keys), 8)])
         present = np.array([value is not None for value in values], np.bool_)
         return _rows(kind, wanted[present], [value for value in values if value is not None])
 
@@ -233,17 +228,28 @@ class RocksView:
 
     def schedule(self, after: int = 0) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Schedule entries with `batch_seq > after`, ascending."""
-        for key, value in self._schedule.items(from_key=number_key(after + 1)):
+        for key, value in self._items(self._schedule, number_key(after + 1)):
             yield int.from_bytes(key, "big"), unpack_schedule(value)
 
     def outbox(self) -> Iterator[tuple[int, OutboxRecord]]:
         """Unacknowledged records, oldest first, each with its id."""
-        for key, value in self._outbox.items():
+        for key, value in self._items(self._outbox, b""):
             yield int.from_bytes(key, "big"), unpack_outbox(value)
 
     @staticmethod
-    def _prefixed(family: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in family.items(from_key=prefix):
+    def _get(family: Rdict, keys: list[bytes]) -> list[bytes | None]:
+        """Values of keys; one call, since rocksdict lets other threads run only during such."""
+        found: Any = family.get(keys) if keys else []  # type: ignore[arg-type]
+        return list(found)
+
+    @staticmethod
+    def _items(family: Rdict, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs from a key on; keys are bytes, since every family is in raw mode."""
+        pairs: Any = family.items(from_key=first)
+        yield from pairs
+
+    def _prefixed(self, family: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._items(family, prefix):
             if not key.startswith(prefix):
                 return
             yield key, value

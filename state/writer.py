@@ -5,13 +5,13 @@ import os
 import shutil
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
-from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, Rdict, SstFileWriter, WriteBatch
+from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, SstFileWriter, WriteBatch
 
 from state.codec import FORMAT, pack_journal, pack_schedule
 from state.config import StateConfig
@@ -109,14 +109,14 @@ class RocksWriter(RocksView):
         self._check_identity({"format": FORMAT, **identity})
         self._head = super().head()
         self._flushed = self._head.flushed_through
-        last = self._outbox.keys(backwards=True)
-        self._outbox_next = int.from_bytes(next(iter(last), b""), "big") + 1
+        last: Any = next(iter(self._outbox.keys(backwards=True)), b"")
+        self._outbox_next = int.from_bytes(last, "big") + 1
         self.outbox_bytes = sum(record.size for _, record in self.outbox())
         self._outbox_sizes = {record_id: record.size for record_id, record in self.outbox()}
         self._trims: list[tuple[float, int]] = [(time.monotonic(), self._flushed)]
         self._synced = time.monotonic()
         self.journal_bytes = sum(
-            len(value) for _, value in self._journal.items(from_key=number_key(self._flushed + 1))
+            len(value) for _, value in self._items(self._journal, number_key(self._flushed + 1))
         )
 
     def _prepare(self) -> Path:

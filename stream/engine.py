@@ -32,8 +32,10 @@ PREQUENTIAL_MEMO = "prequential"
 class Store(Writer, Protocol):
     """A writer that says how much it has to carry."""
 
-    journal_bytes: int
-    """Journal bytes since the last flush."""
+    @property
+    def journal_bytes(self) -> int:
+        """Journal bytes since the last flush."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +206,8 @@ def rows_hash(rows: Sequence[Rows]) -> str:
     total = xxhash.xxh3_64()
     for block in rows:
         total.update(bytes([block.kind]))
-        total.update(np.ascontiguousarray(block.ordinals))
-        total.update(np.ascontiguousarray(block.data))
+        total.update(block.ordinals.tobytes())
+        total.update(block.data.tobytes())
     return total.hexdigest()
 
 

@@ -22,18 +22,16 @@ import structlog
 
 from state.errors import (
     BrokerUnreachableError,
-    OffsetAheadError,
-    OffsetExpiredError,
     PartitionsChangedError,
     SourceError,
 )
-from state.store import OutboxRecord, TopicPartition
-from stream.config import LearnerSettings
+from state.store import TopicPartition
 from stream.bases import begin
+from stream.config import LearnerSettings
 from stream.engine import Engine, Store
 from stream.events import Records
 from stream.fingerprint import fingerprint, learnt_settings
-from stream.source import Sink, Source
+from stream.source import Sink, Source, require_offset_in_log
 
 HEARTBEAT_MS = 100
 GROUP_COMMIT_MS = 1_000
@@ -50,8 +48,15 @@ log = structlog.get_logger("livefactor.learner")
 class LearnerStore(Store, Protocol):
     """A store with an outbox that says how full it is."""
 
-    outbox_bytes: int
-    outbox_count: int
+    @property
+    def outbox_bytes(self) -> int:
+        """Bytes of unacknowledged records."""
+        ...
+
+    @property
+    def outbox_count(self) -> int:
+        """Unacknowledged records."""
+        ...
 
 
 @dataclass
@@ -146,9 +151,8 @@ class Loop:
     def _turn(self, stop: Event) -> None:
         self._deliver()
         if self._store.outbox_bytes > self._settings.state.outbox_bytes_max:
-            self._say(
-                f"the outbox holds {self._store.outbox_bytes:,} bytes and nothing is acknowledged: learning waits"
-            )
+            reason = self._sink.problem() or "nothing is acknowledged"
+            self._say(f"learning waits: the outbox holds {self._store.outbox_bytes:,} bytes and {reason}")
             stop.wait(OUTBOX_WAIT_MS / 1000)
             return
         learning = self._settings.learning
@@ -268,18 +272,7 @@ def starting_positions(
     if stored and added and not accept_partitions:
         raise PartitionsChangedError(_partitions_message("more", added))
     for partition, offset in stored.items():
-        low, high = limits[partition]
-        where = f"{partition.topic} [{partition.partition}]"
-        if offset < low:
-            raise OffsetExpiredError(
-                f"{where}: the state stands at offset {offset} and the log begins at {low}: {low - offset} records were "
-                "deleted before they were learnt. Restore them, or start anew with another `state.directory`"
-            )
-        if offset > high:
-            raise OffsetAheadError(
-                f"{where}: the state stands at offset {offset} and the log ends at {high}: the topic was recreated or this "
-                "is another cluster. Point `kafka` at the right one, or start anew with another `state.directory`"
-            )
+        require_offset_in_log(partition, offset, limits[partition])
     return {partition: stored.get(partition, low) for partition, (low, _) in limits.items()}
 
 

@@ -4,10 +4,15 @@ import os
 import signal
 from threading import Event
 
+import numpy as np
 import structlog
 
+from protos.events_pb2 import Interaction
+from state.memory import MemoryStore
 from state.writer import DirectoryLock, Probe, RocksWriter, no_probe
 from stream.config import LearnerSettings
+from stream.engine import Engine
+from stream.events import Records
 from stream.identity import identity
 from stream.kafka import KafkaSink, KafkaSource
 from stream.loop import Loop
@@ -44,7 +49,7 @@ def run_learner(
     stop = stop or stop_on_signals()
     lock = DirectoryLock(settings.state.directory)
     if standby:
-        _warm_up()
+        _warm_up(settings)
         _wait_for(lock, stop)
     if stop.is_set():
         return
@@ -76,3 +81,14 @@ def _wait_for(lock: DirectoryLock, stop: Event) -> None:
         log.info("standing by", process_id=os.getpid())
         while not stop.is_set() and not lock.try_acquire():
             stop.wait(STANDBY_POLL_S)
+
+
+def _warm_up(settings: LearnerSettings) -> None:
+    """Learn one event in memory, so that no kernel has to be loaded when it is our turn."""
+    event = Interaction(user_id="u", item_id="i", value=1.0).SerializeToString()
+    one = np.zeros(1, np.int64)
+    engine = Engine(settings, MemoryStore())
+    engine.process(
+        [Records(settings.topics.interactions, [event], [b"u"], [None], np.zeros(1, np.int32), one, one)]
+    )
+    engine.flush()
