@@ -172,6 +172,15 @@ def test_a_row_that_would_not_be_finite_keeps_its_value(bad):
     assert gramians_agree(problem)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_refused_row_does_no_harm_to_the_next(bad):
+    problem = Problem(6, [9, 3])
+    problem.confidences[8] = bad
+    problem.solve()
+    assert problem.refused.tolist() == [refusal.NOT_FINITE, refusal.ACCEPTED]
+    np.testing.assert_allclose(problem.x[problem.targets[1]], problem.expected(1), rtol=1e-4, atol=1e-5)
+
+
 def test_equations_without_a_solution_are_refused():
     problem = Problem(6, [2], reg=0.0)
     problem.y[:] = 0

@@ -117,13 +117,15 @@ def test_learning_in_two_batches_is_learning_in_one():
 
 
 @pytest.mark.parametrize("rating", [np.nan, np.inf, -np.inf])
-def test_a_rating_that_is_not_finite_changes_nothing(rating):
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_rating_that_is_not_finite_changes_nothing(rating, remove):
     case = Explicit(4, PLAIN, count=1)
-    case.ratings[0] = rating
+    case.ratings[0], case.remove[0] = rating, remove
+    case.mean[:] = [3.5, 2]
     before = copied(case.user_side), copied(case.item_side)
     case.learn()
     assert case.refused.tolist() == [refusal.NOT_FINITE]
-    assert case.mean.tolist() == [0, 0]
+    assert case.mean.tolist() == [3.5, 2]
     for old, new in zip(before, (case.user_side, case.item_side), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(old, new, strict=True))
 
