@@ -7,8 +7,30 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from state.errors import OffsetAheadError, OffsetExpiredError
 from state.store import OutboxRecord, TopicPartition
 from stream.events import Records
+
+
+def require_offset_in_log(where: TopicPartition, offset: int, limits: tuple[int, int]) -> None:
+    """Accept an offset from which reading can go on; `limits` as `Source.limits` gives them.
+
+    Raises:
+        OffsetExpiredError: records between `offset` and the log's start were deleted before they were learnt.
+        OffsetAheadError: the log ends before `offset`, so it is not the log that was learnt from.
+    """
+    first, end = limits
+    at = f"topic {where.topic} partition {where.partition}: the state stands at offset {offset}"
+    if offset < first:
+        raise OffsetExpiredError(
+            f"{at}, but the log starts at {first}: {first - offset} records were deleted before they were "
+            "learnt. Relearn what is left in a new state directory, and raise the topic's retention.ms"
+        )
+    if offset > end:
+        raise OffsetAheadError(
+            f"{at}, but the log ends at {end}: the topic was recreated or truncated, or this is another "
+            'cluster. Correct [kafka] "bootstrap.servers", or relearn in a new state directory'
+        )
 
 
 class Source(Protocol):
@@ -61,6 +83,10 @@ class Sink(Protocol):
 
     def flush(self, timeout_ms: int) -> Sequence[int]:
         """Wait for acknowledgements, at most this long, and return their ids."""
+        ...
+
+    def problem(self) -> str | None:
+        """What keeps records from being acknowledged, in words for an operator; None when nothing does."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,132 @@
+"""Logs under test: in memory, librdkafka's embedded cluster, a real broker."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import confluent_kafka as ck
+from kafka_broker import KafkaBroker
+from memory_log import MemoryLog, MemorySink, MemorySource
+from source_checks import PARTITIONS, Headers
+
+from stream.kafka import EmbeddedCluster, KafkaSink, KafkaSource, Setting
+
+
+class MemoryGround:
+    """A `MemoryLog`; it can trim, recreate and stop."""
+
+    def __init__(self) -> None:
+        self.log = MemoryLog()
+        self._names = map("topic-{}".format, itertools.count())
+
+    def topic(self) -> str:
+        name = next(self._names)
+        self.log.create_topic(name, PARTITIONS)
+        return name
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        values: Sequence[bytes | None],
+        key: bytes | None = None,
+        headers: Headers | None = None,
+        timestamp_ms: int = 1_700_000_000_000,
+    ) -> None:
+        for value in values:
+            self.log.append(topic, partition, value, key, headers, timestamp_ms)
+
+    def source(self, *topics: str, request_timeout_ms: int = 20_000) -> MemorySource:
+        return MemorySource(self.log, topics)
+
+    def sink(self) -> MemorySink:
+        return MemorySink(self.log)
+
+    def trim(self, topic: str, partition: int, before: int) -> None:
+        self.log.trim(topic, partition, before)
+
+    def delete(self, topic: str) -> None:
+        self.log.delete_topic(topic)
+
+    def recreate(self, topic: str) -> None:
+        self.log.recreate_topic(topic, PARTITIONS)
+
+    def stop(self) -> None:
+        self.log.stop()
+
+    def start(self) -> None:
+        self.log.start()
+
+
+class KafkaGround:
+    """Whatever speaks Kafka's protocol at `settings`; makes no topics itself."""
+
+    def __init__(self, settings: Mapping[str, Setting]) -> None:
+        self.settings = dict(settings)
+        self._names = map("topic-{}".format, itertools.count())
+
+    def new_name(self) -> str:
+        return next(self._names)
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        values: Sequence[bytes | None],
+        key: bytes | None = None,
+        headers: Headers | None = None,
+        timestamp_ms: int = 1_700_000_000_000,
+    ) -> None:
+        producer = ck.Producer({**self.settings, "linger.ms": 0, "log_level": 0})
+        for value in values:
+            producer.produce(
+                topic, value=value, key=key, partition=partition, headers=headers, timestamp=timestamp_ms
+            )
+        assert producer.flush(30) == 0
+
+    def source(self, *topics: str, request_timeout_ms: int = 20_000) -> KafkaSource:
+        return KafkaSource(self.settings, "contract", topics, request_timeout_ms)
+
+    def sink(self) -> KafkaSink:
+        return KafkaSink(self.settings)
+
+
+class EmbeddedGround(KafkaGround):
+    """The embedded cluster, which can neither trim nor delete."""
+
+    def __init__(self, cluster: EmbeddedCluster) -> None:
+        super().__init__(cluster.settings)
+        self._cluster = cluster
+
+    def topic(self) -> str:
+        name = self.new_name()
+        self._cluster.create_topics([name])
+        return name
+
+
+class BrokerGround(KafkaGround):
+    """A real broker; it can do everything, and `stop` is a SIGKILL."""
+
+    def __init__(self, broker: KafkaBroker) -> None:
+        super().__init__({"bootstrap.servers": broker.bootstrap})
+        self._broker = broker
+
+    def topic(self) -> str:
+        name = self.new_name()
+        self._broker.create_topic(name, PARTITIONS)
+        return name
+
+    def trim(self, topic: str, partition: int, before: int) -> None:
+        self._broker.delete_records_before(topic, partition, before)
+
+    def delete(self, topic: str) -> None:
+        self._broker.delete_topic(topic)
+
+    def recreate(self, topic: str) -> None:
+        self._broker.delete_topic(topic)
+        self._broker.create_topic(topic, PARTITIONS)
+
+    def stop(self) -> None:
+        self._broker.kill()
+
+    def start(self) -> None:
+        self._broker.start()
