@@ -50,17 +50,17 @@ class Child:
         """The first line of its standard output. Raises ChildFailedError if it does not come in time."""
         deadline_s = time.monotonic() + timeout_s
         while not self._heard.wait(0.1):
-            self.check()
             if time.monotonic() > deadline_s:
-                raise ChildFailedError(f"the {self.name} said nothing for {timeout_s:.0f} s{self._tail()}")
-        self.check()
+                raise ChildFailedError(f"the {self.name} said nothing for {timeout_s:.0f} s{self.log_tail()}")
+        if not self._first_line:
+            self.check()
         return self._first_line
 
     def check(self) -> None:
         """Raise ChildFailedError if the process has ended."""
         code = self._process.poll()
         if code is not None:
-            raise ChildFailedError(f"the {self.name} ended with exit code {code}{self._tail()}")
+            raise ChildFailedError(f"the {self.name} ended with exit code {code}{self.log_tail()}")
 
     def kill(self) -> None:
         """End it at once, as a power cut or the kernel would: SIGKILL."""
@@ -73,7 +73,7 @@ class Child:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise ChildFailedError(
-                f"the {self.name} still runs after {timeout_s:.0f} s{self._tail()}"
+                f"the {self.name} still runs after {timeout_s:.0f} s{self.log_tail()}"
             ) from None
 
     def stop(self) -> None:
@@ -86,10 +86,6 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def output(self) -> str:
-        """The first line it printed, if any."""
-        return self._first_line
-
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -98,6 +94,7 @@ class Child:
                 self._heard.set()
         self._heard.set()
 
-    def _tail(self) -> str:
+    def log_tail(self) -> str:
+        """The end of what it logged, to be appended to a message."""
         content = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
         return f"; the end of its log:\n{content}" if content else ""

@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from livefactor.commands import ask, control, dlq, doctor, learn, publish, serve, settings, state, topics
+from livefactor.commands import (
+    ask,
+    control,
+    demo,
+    dlq,
+    doctor,
+    learn,
+    publish,
+    serve,
+    settings,
+    state,
+    topics,
+)
 from livefactor.console import note
 from state.errors import ConfigError, LivefactorError
 
@@ -24,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo.demo)
 app.command()(learn.learn)
 app.command()(serve.serve)
 app.command()(publish.publish)

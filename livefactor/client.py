@@ -17,7 +17,7 @@ from protos import events_pb2, scorer_pb2, scorer_pb2_grpc
 from state.errors import ConfigError, ScorerError
 
 if TYPE_CHECKING:
-    from stream.kafka import KafkaPublisher
+    from stream.kafka import KafkaPublisher, Setting
 
 TOPIC = "livefactor.interactions.v1"
 
@@ -66,16 +66,15 @@ class Client:
     """Speaks to a scorer, and to Kafka if `publish` is used. Safe to share between threads."""
 
     def __init__(
-        self, address: str, kafka: Mapping[str, str | int | float | bool] | None = None, topic: str = TOPIC
+        self, address: str, kafka: "Mapping[str, Setting] | None" = None, topic: str = TOPIC
     ) -> None:
         """`address` is the scorer's host:port; `kafka` a table of librdkafka settings, needed to publish."""
         self._address = address
         self._channel = grpc.insecure_channel(address)
         self._scorer = scorer_pb2_grpc.ScorerStub(self._channel)  # type: ignore[no-untyped-call]
-        self._kafka = kafka
         self._topic = topic
         self._publishing = threading.Lock()
-        self._publisher: KafkaPublisher | None = None
+        self._publisher = _open_publisher(kafka) if kafka is not None else None
 
     def publish(
         self,
@@ -90,8 +89,10 @@ class Client:
     ) -> Position:
         """Publish one interaction, wait until a broker has it, and return the position just after it.
 
-        Raises SourceError when no broker acknowledges it in time.
+        Raises SourceError when no broker acknowledges it in time, ConfigError without `kafka`.
         """
+        if self._publisher is None:
+            raise ConfigError('publishing needs Client(..., kafka={"bootstrap.servers": "host:port"})')
         interaction = events_pb2.Interaction(
             user_id=user_id,
             item_id=item_id,
@@ -101,7 +102,7 @@ class Client:
             event_id=event_id,
         )
         with self._publishing:
-            publisher = self._open_publisher()
+            publisher = self._publisher
             before = dict(publisher.positions)
             publisher.publish(self._topic, user_id.encode(), interaction.SerializeToString())
             after = publisher.flush(round(timeout_s * 1000))
@@ -179,14 +180,12 @@ class Client:
                 )
             raise ScorerError(f"{details} ({code})", code) from error
 
-    def _open_publisher(self) -> "KafkaPublisher":
-        if self._kafka is None:
-            raise ConfigError('publishing needs Client(..., kafka={"bootstrap.servers": "host:port"})')
-        if self._publisher is None:
-            from stream.kafka import KafkaPublisher
 
-            self._publisher = KafkaPublisher(self._kafka)
-        return self._publisher
+def _open_publisher(kafka: "Mapping[str, Setting]") -> "KafkaPublisher":
+    """A producer; made early, because its first contact with a broker takes up to half a second."""
+    from stream.kafka import KafkaPublisher
+
+    return KafkaPublisher(kafka)
 
 
 def _to_wire(positions: Position | Iterable[Position] | None) -> list[events_pb2.Position]:
