@@ -420,6 +420,7 @@ class TestRejection:
             (proto(event_time_ms=NOW_MS)[:-1], "protobuf_malformed", "event_time_ms at byte 6"),
             (b"\x7a\x03\x0a\x05u", "protobuf_malformed", "interactions[0].user_id at byte 2 is cut off"),
             (b"\x0a\x02\xc3\x28", "text_not_utf8", "user_id at byte 0 is not UTF-8: b'\\xc3('"),
+            (b"\x0a\x01\xff" + proto(), "text_not_utf8", "user_id at byte 0"),
             (b"\x7a\x04\x12\x02\xff\xff", "text_not_utf8", "interactions[0].item_id"),
             (b"\x08\x05\x12\x01b", "field_type_wrong", "user_id (field 1) has wire type varint"),
             (proto() + b"\x25\0\0\x80\x3f", "field_type_wrong", "value (field 4) has wire type 32-bit"),
@@ -590,11 +591,11 @@ class TestTwin:
             del fields[name]
         assert taken_quickly(Decoder(CONFIG), records([proto(**fields)])) == [True]
 
-    def test_every_truncation_of_the_last_record_is_survived(self):
-        """Nothing is read beyond the buffer, where the last record ends."""
+    @pytest.mark.parametrize("after", [[], [b"2\x01e" + proto()]])
+    def test_every_truncation_is_survived(self, after):
+        """Nothing is read beyond a record, be it the end of the buffer or text that would fit in well."""
         whole = proto(event_type="buy", value=1.0, event_time_ms=NOW_MS, event_id="e" * 200)
+        decoder = Decoder(CONFIG)
         for length in range(len(whole)):
-            decoder = Decoder(CONFIG)
-            given_records = records([whole, whole[:length]])
-            decoded = decoder.decode(given_records)
-            assert rows(decoded) == expected_rows(decoder, given_records)
+            given_records = records([whole, whole[:length], *after])
+            assert rows(decoder.decode(given_records)) == expected_rows(decoder, given_records)
