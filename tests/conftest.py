@@ -1,4 +1,4 @@
-"""One real Apache Kafka broker for all tests of this folder."""
+"""One real Apache Kafka broker for all tests that need one."""
 
 from collections.abc import Iterator
 
