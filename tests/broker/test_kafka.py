@@ -6,6 +6,7 @@ from contextlib import closing
 
 import confluent_kafka as ck
 import pytest
+import raw_produce
 from kafka_broker import KafkaBroker, free_port
 from source_checks import (
     CHECKS,
@@ -25,7 +26,14 @@ from source_grounds import BrokerGround
 from state.errors import BrokerUnreachableError, ConfigError, SourceError, TopicMissingError
 from state.store import OutboxRecord, TopicPartition
 from stream.config import TopicsConfig
-from stream.kafka import KafkaPublisher, KafkaSink, KafkaSource, check_topics, create_topics
+from stream.kafka import (
+    UNREADABLE_HEADERS,
+    KafkaPublisher,
+    KafkaSink,
+    KafkaSource,
+    check_topics,
+    create_topics,
+)
 
 pytestmark = pytest.mark.broker
 
@@ -65,6 +73,19 @@ def test_null_header_values_become_empty(ground: BrokerGround) -> None:
     with opened(ground, everywhere(topic)) as source:
         headers = [pairs for part in polled(source, 2) for pairs in part.headers]
     assert headers == [[("a", b""), ("b", b"x")], None]
+
+
+def test_header_names_that_are_no_text_stop_nothing(ground: BrokerGround, broker: KafkaBroker) -> None:
+    """Such headers are replaced by one that says so; records around them are untouched."""
+    topic = ground.topic()
+    for name in (b"good", b"\xff\xfe", b"\xff\xfd", b"good"):
+        raw_produce.produce(broker.bootstrap, topic, 0, b"value", [(b"first", b"1"), (name, b"2")])
+    with opened(ground, everywhere(topic)) as source:
+        parts = polled(source, 4)
+    headers = [list(pairs or ()) for part in parts for pairs in part.headers]
+    good, unreadable = [("first", b"1"), ("good", b"2")], list(UNREADABLE_HEADERS)
+    assert headers == [good, unreadable, unreadable, good]
+    assert [value for *_, value in rows(parts)] == [b"value"] * 4
 
 
 def test_aborted_transactions_are_not_read(ground: BrokerGround) -> None:
