@@ -1,0 +1,386 @@
+"""The command line from outside: what it prints where, its exit codes, and whole paths through processes."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from kafka_broker import KafkaBroker, java_available
+
+from livefactor.settings import Settings, load
+from state.store import Commit
+from state.writer import RocksWriter
+from stream.identity import identity
+from stream.kafka import EmbeddedCluster, KafkaPublisher
+
+TOPICS = Settings().topics
+EVENTS = 600
+COMMANDS = (
+    "demo",
+    "learn",
+    "serve",
+    "publish",
+    "recommend",
+    "score",
+    "topics",
+    "dlq",
+    "state",
+    "control",
+    "doctor",
+)
+
+Done = subprocess.CompletedProcess[str]
+
+
+def livefactor(*arguments: str, environment: dict[str, str] | None = None) -> Done:
+    """Run one command to its end."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LIVEFACTOR_")}
+    command = [sys.executable, "-m", "livefactor.cli", *arguments]
+    return subprocess.run(
+        command, env=inherited | (environment or {}), capture_output=True, text=True, timeout=180, check=False
+    )
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "livefactor.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cluster and a settings file for it."""
+
+    cluster: EmbeddedCluster
+    config: str
+
+    @property
+    def settings(self) -> Settings:
+        return load(Path(self.config), {})
+
+    def run(self, *arguments: str) -> Done:
+        return livefactor(*arguments, "--config", self.config)
+
+    def json(self, *arguments: str) -> dict:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+def a_place(folder: Path) -> Iterator[Place]:
+    topics = (TOPICS.interactions, TOPICS.dlq, TOPICS.items, TOPICS.control, TOPICS.drift)
+    with EmbeddedCluster(topics) as cluster:
+        config = folder / "livefactor.toml"
+        config.write_text(
+            "[kafka]\n"
+            + "".join(
+                f"{json.dumps(name)} = {json.dumps(value)}\n" for name, value in cluster.settings.items()
+            )
+            + f"[state]\ndirectory = '{folder / 'state'}'\nrows_max = 110000\nitems_max = 5000\n"
+            + "[learning]\nrank = 8\n[serving]\nlisten = '127.0.0.1:0'\n"
+        )
+        yield Place(cluster, str(config))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A fresh cluster without records, and no store."""
+    yield from a_place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A place where events and two poison records have been learnt; tests may not change its state."""
+    folder = tmp_path_factory.mktemp("learnt")
+    for place in a_place(folder):
+        events = write_events(folder / "events.csv", EVENTS)
+        assert place.run("publish", str(events)).returncode == 0
+        with KafkaPublisher(place.cluster.settings) as publisher:
+            publisher.publish(
+                TOPICS.interactions, b"ann", b"{poison", (("source", b"app"), ("reason", b"own"))
+            )
+            publisher.publish(TOPICS.interactions, b"bob", b"\xff\xff")
+            publisher.flush(10_000)
+        done = place.run("learn", "--until-end")
+        assert done.returncode == 0, done.stderr
+        yield place
+
+
+def write_events(path: Path, count: int, extra: Sequence[str] = ()) -> Path:
+    rows = [f"user-{i * 7 % 50},item-{i * i % 31},click,," for i in range(count)]
+    path.write_text("\n".join(["user_id,item_id,event_type,value,timestamp_ms", *rows, *extra]) + "\n")
+    return path
+
+
+def test_help_names_every_command_and_the_exit_codes():
+    text = livefactor("--help").stdout
+    assert all(re.search(rf"^\W*{name}\s", text, re.MULTILINE) for name in COMMANDS)
+    assert "Exit codes: 0 done" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str):
+    done = livefactor(name, "--help")
+    assert done.returncode == 0
+    assert f"{name} [OPTIONS]" in done.stdout
+
+
+def test_the_front_door_opens_without_the_heavy_libraries():
+    heavy = ("numba", "numpy", "confluent_kafka", "rocksdict", "grpc")
+    code = f"import sys, livefactor.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_wrong_settings_are_exit_code_2_and_one_message_on_standard_error():
+    done = livefactor("recommend", "ann", "--set", "learning.rnak=8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean rank?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_environment_variable_is_exit_code_2():
+    done = livefactor("settings", environment={"LIVEFACTOR_LEARNING_RNAK": "8"})
+    assert done.returncode == 2
+    assert "LIVEFACTOR_LEARNING_RANK?" in done.stderr
+
+
+def test_the_environment_can_name_the_settings_file(tmp_path: Path):
+    (tmp_path / "a.toml").write_text("[model]\nname = 'from-file'\n")
+    done = livefactor("settings", "--json", environment={"LIVEFACTOR_CONFIG": str(tmp_path / "a.toml")})
+    assert json.loads(done.stdout)["model"]["name"] == "from-file"
+
+
+def test_secrets_are_masked_when_settings_are_shown():
+    done = livefactor("settings", "--set", "kafka.sasl.password=hunter2")
+    assert "kafka\tsasl.password\t***" in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+def test_a_scorer_that_is_not_there_is_exit_code_1_with_what_to_do():
+    done = livefactor("recommend", "ann", "--set", "serving.listen=127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "start `livefactor serve`" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("digest",), ("inspect",), ("upgrade",)])
+def test_a_missing_store_is_named(tmp_path: Path, command: tuple[str, ...]):
+    done = livefactor("state", *command, "--set", f"state.directory={tmp_path}")
+    assert done.returncode == 1
+    assert "holds no store" in done.stderr
+
+
+def test_publish_reports_events_bad_rows_and_positions(place: Place, tmp_path: Path):
+    file = write_events(tmp_path / "e.csv", 100, ["ann,,click,,", "ann,film,click,many,", "bob,,click,,"])
+    facts = place.json("publish", str(file))
+    assert (facts["events"], facts["acknowledged"], facts["bad_rows"]) == (100, 100, 3)
+    assert facts["bad_rows_by_reason"] == {"item_id is empty": 2, "value is not a number": 1}
+    assert sum(facts["positions"].values()) == 100
+
+
+def test_publish_stops_at_the_limit_and_keeps_to_the_rate(place: Place, tmp_path: Path):
+    facts = place.json(
+        "publish", str(write_events(tmp_path / "e.csv", 500)), "--limit", "60", "--rate", "100"
+    )
+    assert facts["events"] == 60
+    assert 0.58 <= facts["seconds"] < 20
+
+
+def test_publish_of_a_cut_file_sends_what_is_good_and_is_exit_code_1(place: Place, tmp_path: Path):
+    whole = gzip.compress(write_events(tmp_path / "e.csv", 20_000).read_bytes())
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(whole[: len(whole) // 2])
+    done = place.run("publish", str(cut), "--json")
+    facts = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert "cut short" in facts["damage"]
+    assert 1_000 < facts["acknowledged"] == facts["events"] < 20_000
+
+
+def test_publish_without_a_broker_is_exit_code_1_and_says_so(tmp_path: Path):
+    file = write_events(tmp_path / "e.csv", 3)
+    kafka = ("--set", "kafka.bootstrap.servers=127.0.0.1:1", "--set", "kafka.message.timeout.ms=1000")
+    done = livefactor("publish", str(file), *kafka)
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+
+
+def test_digest_prints_one_hexadecimal_line_and_json_says_the_same(learnt: Place):
+    line = learnt.run("state", "digest").stdout
+    assert re.fullmatch(r"[0-9a-f]{64}\n", line)
+    assert learnt.json("state", "digest")["digest"] == line.strip()
+
+
+def test_verify_agrees_with_exit_code_0(learnt: Place):
+    done = learnt.run("state", "verify")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("agrees: ")
+
+
+def test_verify_is_exit_code_3_when_nothing_fits_this_program(learnt: Place):
+    done = learnt.run("state", "verify", "--set", "als.alpha=0.5")
+    assert done.returncode == 3
+    assert "other settings" in done.stderr
+
+
+def test_verify_is_exit_code_1_when_the_state_was_tampered_with(place: Place, tmp_path: Path):
+    assert place.run("publish", str(write_events(tmp_path / "e.csv", 50))).returncode == 0
+    assert place.run("learn", "--until-end").returncode == 0
+    settings = place.settings
+    with closing(RocksWriter(settings.state, identity(settings))) as writer:
+        writer.commit(
+            Commit(writer.head().batch_seq + 1, schedule={"kind": "forged"}, memo={"control": b"forged"})
+        )
+    done = place.run("state", "verify")
+    assert done.returncode == 1, done.stderr
+    assert "differs" in done.stdout
+
+
+def test_inspect_shows_where_the_store_stands(learnt: Place):
+    facts = learnt.json("state", "inspect")
+    interactions = [p["offset"] for p in facts["offsets"] if p["topic"] == TOPICS.interactions]
+    assert sum(interactions) == EVENTS + 2
+    assert (facts["users_flushed"], facts["items_flushed"]) == (50, len({i * i % 31 for i in range(EVENTS)}))
+    assert facts["identity"]["rank"] == 8
+
+
+def test_dead_letters_are_listed_once_with_coordinates_and_reason(learnt: Place):
+    facts = learnt.json("dlq", "list")
+    assert facts["count"] == 2
+    assert {letter["first_bytes"] for letter in facts["letters"]} == {"{poison", "\\xff\\xff"}
+    assert all(letter["source_topic"] == TOPICS.interactions for letter in facts["letters"])
+    assert all(letter["reason"] and letter["code"] and letter["stage"] for letter in facts["letters"])
+
+
+def test_dead_letters_are_sent_again_untouched_and_only_once(place: Place):
+    headers = (("source", b"app"), ("reason", b"own"))
+    with KafkaPublisher(place.cluster.settings) as publisher:
+        publisher.publish(TOPICS.interactions, b"ann", b"{poison", headers)
+        publisher.flush(10_000)
+    assert place.run("learn", "--until-end").returncode == 0
+    assert place.json("dlq", "replay", "--dry-run")["selected"] == 1
+    assert place.json("dlq", "replay")["sent"] == 1
+    assert place.json("dlq", "replay")["sent"] == 0
+    assert place.json("dlq", "list")["letters"][0]["sent_again"] is True
+    assert place.run("learn", "--until-end").returncode == 0
+    letters = place.json("dlq", "list")["letters"]
+    assert [(letter["first_bytes"], letter["sent_again"]) for letter in letters] == [
+        ("{poison", True),
+        ("{poison", False),
+    ]
+
+
+def test_a_scorer_answers_recommend_and_score_for_a_learnt_store(learnt: Place):
+    with running("serve", "--config", learnt.config) as scorer:
+        address = first_line(scorer).removeprefix("listening on ")
+        at = ("--set", f"serving.listen={address}")
+        answer = wait_for_answer(learnt, "recommend", "user-1", "-k", "3", "--include-seen", *at)
+        assert (len(answer["item_ids"]), answer["cold"]) == (3, False)
+        assert answer["meta"]["batch_seq"] > 0
+        assert learnt.json("recommend", "nobody", *at)["cold"] is True
+        scores = learnt.json("score", "user-1", "item-0", "item-unheard-of", *at)
+        assert scores["known"] == [True, False]
+        lines = learnt.run("recommend", "user-1", "-k", "2", "--include-seen", *at).stdout.splitlines()
+        assert lines[0] == "rank\titem_id\tscore"
+        assert len(lines) == 3
+
+
+def test_freeze_stops_learning_and_resume_takes_it_up_again(place: Place):
+    with running("learn", "--config", place.config):
+        frozen = wait_for_answer(place, "control", "freeze", "--reason", "test", "--timeout", "60")
+        assert (frozen["applied"], frozen["frozen"]) == (True, True)
+        assert place.json("control", "status")["frozen"] is True
+        resumed = place.json("control", "resume", "--timeout", "60")
+        assert (resumed["applied"], resumed["frozen"]) == (True, False)
+        assert resumed["batch_seq"] > frozen["batch_seq"]
+        assert place.json("control", "status")["frozen"] is False
+
+
+def test_a_command_that_no_learner_answers_is_exit_code_1(place: Place):
+    done = place.run("control", "freeze", "--timeout", "1")
+    assert done.returncode == 1
+    assert "no learner answered within 1 s" in done.stderr
+
+
+def test_a_second_learner_on_the_directory_is_refused(place: Place):
+    with running("learn", "--config", place.config):
+        wait_for_answer(place, "control", "status")
+        done = place.run("learn", "--until-end")
+    assert done.returncode == 1
+    assert "--standby" in done.stderr
+
+
+def test_doctor_fails_without_a_broker_and_says_what_to_do(tmp_path: Path):
+    done = livefactor(
+        "doctor",
+        "--json",
+        "--set",
+        "kafka.bootstrap.servers=127.0.0.1:1",
+        "--set",
+        f"state.directory={tmp_path}",
+    )
+    findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert findings["broker"]["status"] == "fail"
+    assert "127.0.0.1:1" in findings["broker"]["message"]
+    assert (findings["settings"]["status"], findings["store"]["status"]) == ("ok", "warn")
+
+
+def test_doctor_reports_wrong_settings_as_a_finding():
+    done = livefactor("doctor", "--json", "--set", "learning.rank=many")
+    assert done.returncode == 1
+    assert [finding["status"] for finding in json.loads(done.stdout)] == ["fail"]
+
+
+@pytest.mark.broker
+def test_topics_are_created_and_checked_on_a_real_broker(tmp_path: Path):
+    if not java_available():
+        pytest.skip("NO REAL KAFKA BROKER: `java` (17 or later) and `mvn` are needed to run this test")
+    with KafkaBroker() as broker:
+        at = (
+            "--set",
+            f"kafka.bootstrap.servers={broker.bootstrap}",
+            "--set",
+            f"state.directory={tmp_path / 's'}",
+        )
+        before = livefactor("topics", "check", *at)
+        assert before.returncode == 1
+        assert "livefactor topics create" in before.stdout
+        outcome = json.loads(livefactor("topics", "create", "--json", *at).stdout)
+        assert set(outcome.values()) == {"created"}
+        assert len(outcome) == 5
+        assert livefactor("topics", "check", *at).returncode == 0
+        assert set(json.loads(livefactor("topics", "create", "--json", *at).stdout).values()) == {"exists"}
+        assert livefactor("doctor", *at).returncode == 0
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def wait_for_answer(place: Place, *arguments: str, deadline_s: float = 60.0) -> dict:
+    """The command's JSON as soon as it succeeds: what it asks may still be starting."""
+    end_s = time.monotonic() + deadline_s
+    while True:
+        done = place.run(*arguments, "--json")
+        if done.returncode == 0:
+            return json.loads(done.stdout)
+        assert time.monotonic() < end_s, done.stderr
