@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from state.copying import copy_bytes
 from state.errors import FormatMismatchError, StoreCorruptError
 from state.store import I64, U8, JournalEntry, Rows
 
@@ -112,24 +113,18 @@ def pack_rows(  # type: ignore[no-untyped-def]
         out[p + 3] = count & 0xFF
         out[p + 4] = count >> 8
         p += ROW_HEADER_BYTES
-        start = id_start[slot]
-        for b in range(length):
-            out[p + b] = id_arena[start + b]
+        copy_bytes(out, p, id_arena, id_start[slot], length)
         p += length
         for c in range(len(columns)):
             column = columns[c]
             width = column.shape[1]
-            for b in range(width):
-                out[p + b] = column[slot, b]
+            copy_bytes(out, p, column, slot * width, width)
             p += width
-        first = entry_start[slot]
         for c in range(len(entries)):
             column = entries[c]
             width = column.shape[1]
-            for e in range(count):
-                for b in range(width):
-                    out[p + b] = column[first + e, b]
-                p += width
+            copy_bytes(out, p, column, entry_start[slot] * width, count * width)
+            p += count * width
 
 
 @numba.njit(cache=True)
@@ -144,18 +139,14 @@ def unpack_rows(columns, entries, entry_start, entry_length, slots, bounds, data
         for c in range(len(columns)):
             column = columns[c]
             width = column.shape[1]
-            for b in range(width):
-                column[slot, b] = data[p + b]
+            copy_bytes(column, slot * width, data, p, width)
             p += width
-        first = entry_start[slot]
         entry_length[slot] = count
         for c in range(len(entries)):
             column = entries[c]
             width = column.shape[1]
-            for e in range(count):
-                for b in range(width):
-                    column[first + e, b] = data[p + b]
-                p += width
+            copy_bytes(column, entry_start[slot] * width, data, p, count * width)
+            p += count * width
 
 
 @numba.njit(cache=True)
@@ -192,6 +183,14 @@ def read_headers(kind: Kind, rows: Rows) -> tuple[I64, npt.NDArray[np.int32], np
             f"format {FORMAT} has: the store is damaged or of another rank; restore a checkpoint or relearn from the log"
         )
     return id_start, id_length, entry_length
+
+
+def row_ids(rows: Rows) -> tuple[I64, npt.NDArray[np.int32]]:
+    """Start and length of each row's id in `rows.data`."""
+    n = len(rows)
+    id_start, id_length, entry_length = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int32)
+    row_headers(rows.bounds, rows.data, id_start, id_length, entry_length)
+    return id_start, id_length
 
 
 def single_rows(kind: int, rows: Mapping[int, bytes]) -> Rows:

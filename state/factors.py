@@ -14,7 +14,7 @@ import numpy.typing as npt
 from state import maps
 from state.codec import Kind, pack_rows, read_headers, rows_size, unpack_rows
 from state.errors import RowsExhaustedError
-from state.kernels import hash_spans
+from state.kernels import hash_spans, spans
 from state.store import I64, U8, Rows
 
 F32 = npt.NDArray[np.float32]
@@ -315,11 +315,3 @@ def _grown(array: npt.NDArray[Number], needed: int) -> npt.NDArray[Number]:
     larger = np.zeros(needed + needed // 2, array.dtype)
     larger[: len(array)] = array
     return larger
-
-
-def spans(ids: Sequence[bytes]) -> tuple[U8, I64, I32, U64]:
-    """Ids as spans of one buffer, with their hashes."""
-    length = np.fromiter(map(len, ids), np.int32, len(ids))
-    start = np.cumsum(length, dtype=np.int64) - length
-    buffer = np.frombuffer(b"".join(ids), np.uint8)
-    return buffer, start, length, hash_spans(buffer, start, length)

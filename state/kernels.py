@@ -1,10 +1,15 @@
 """Compiled mathematics that only reads: hashing of ids and positions."""
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 import numpy.typing as npt
 
 U8 = npt.NDArray[np.uint8]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 
 
 @numba.njit(cache=True, inline="always")
@@ -44,3 +49,11 @@ def hash_spans(buffer, start, length):  # type: ignore[no-untyped-def]
     for i in range(len(start)):
         hashes[i] = hash_bytes(buffer, start[i], length[i])
     return hashes
+
+
+def spans(ids: Sequence[bytes]) -> tuple[U8, I64, I32, U64]:
+    """Ids as spans of one buffer, with their hashes: (buffer, start, length, hashes)."""
+    length = np.fromiter(map(len, ids), np.int32, len(ids))
+    start = np.cumsum(length, dtype=np.int64) - length
+    buffer = np.frombuffer(b"".join(ids), np.uint8)
+    return buffer, start, length, hash_spans(buffer, start, length)

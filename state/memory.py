@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from state.codec import pack_journal, unpack_journal
+from state.codec import pack_journal, row_ids, unpack_journal
 from state.errors import ConfigError
 from state.store import I64, Commit, Head, JournalEntry, OutboxRecord, Rows, TopicPartition
 
@@ -152,11 +152,9 @@ class MemoryStore(MemoryReader):
             self._head, applied_through_ms={**self._head.applied_through_ms, **applied_through_ms}
         )
 
-    def begin_flush(
-        self, rows: Iterable[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]], through: int
-    ) -> "MemoryFlush":
+    def begin_flush(self, rows: Iterable[Rows], first_new: Mapping[int, int], through: int) -> "MemoryFlush":
         """Start moving rows to the row family."""
-        return MemoryFlush(self, list(rows), ids, through)
+        return MemoryFlush(self, list(rows), first_new, through)
 
     def sync(self) -> None:
         """Remember that everything so far would survive a power cut."""
@@ -178,13 +176,9 @@ class MemoryFlush:
     """Implements `state.store.Flush`: everything appears at once when the last slice is written."""
 
     def __init__(
-        self,
-        store: MemoryStore,
-        rows: list[Rows],
-        ids: Mapping[int, tuple[Sequence[bytes], I64]],
-        through: int,
+        self, store: MemoryStore, rows: list[Rows], first_new: Mapping[int, int], through: int
     ) -> None:
-        self._store, self._rows, self._ids, self._through = store, rows, ids, through
+        self._store, self._rows, self._first_new, self._through = store, rows, first_new, through
         self._left = sum(len(block) for block in rows)
 
     def advance(self, rows_max: int) -> bool:
@@ -193,10 +187,16 @@ class MemoryFlush:
         if self._left > 0:
             return False
         store = self._store
-        for kind, (names, ordinals) in self._ids.items():
-            store._index.update({(kind, name): o for name, o in zip(names, ordinals.tolist(), strict=True)})
         for block in self._rows:
             store._rows.update({(block.kind, o): block.row(i) for i, o in enumerate(block.ordinals.tolist())})
+            if block.kind in self._first_new:
+                self._enter(block, self._first_new[block.kind])
         store._head = replace(store._head, flushed_through=self._through)
         store.trim_journal()
         return True
+
+    def _enter(self, block: Rows, first: int) -> None:
+        """Put the ids of new rows into the index."""
+        for ordinal, start, length in zip(block.ordinals.tolist(), *row_ids(block), strict=True):
+            if ordinal >= first:
+                self._store._index[block.kind, block.data[start : start + length].tobytes()] = ordinal

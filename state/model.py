@@ -88,21 +88,13 @@ class Model:
         )
         return tuple(block for block in blocks if len(block))
 
-    def changed_since(
-        self, batch_seq: int, indexed: tuple[int, int]
-    ) -> tuple[tuple[Rows, ...], dict[int, tuple[list[bytes], I64]]]:
-        """Rows changed after a micro-batch, and by kind the ids (with ordinals) of rows that are not indexed yet.
-
-        `indexed`: how many users and items the index has; the ordinals from there on are new.
-        """
-        blocks, ids = [], {}
-        for table, known in zip((self.users, self.items), indexed, strict=True):
+    def changed_since(self, batch_seq: int) -> tuple[Rows, ...]:
+        """The present value of every row that changed after a micro-batch."""
+        blocks = []
+        for table in (self.users, self.items):
             slots = table.slots
-            slots = slots[table.changed_at[slots] > batch_seq]
-            blocks.append(table.pack(slots))
-            new = slots[table.ordinals[slots] >= known]
-            ids[table.kind.code] = (table.ids(new), table.ordinals[new].astype(np.int64))
-        return (*blocks, *self.pack_globals(), self.event_ids.all_rows()), ids
+            blocks.append(table.pack(slots[table.changed_at[slots] > batch_seq]))
+        return (*blocks, *self.pack_globals(), self.event_ids.all_rows())
 
     def pack_globals(self) -> tuple[Rows, ...]:
         """Every global array."""

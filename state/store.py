@@ -162,13 +162,12 @@ class Writer(Reader, Protocol):
         """Say how fresh the state is; no micro-batch, outside the digest."""
         ...
 
-    def begin_flush(
-        self, rows: Iterable[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]], through: int
-    ) -> Flush:
+    def begin_flush(self, rows: Iterable[Rows], first_new: Mapping[int, int], through: int) -> Flush:
         """Start moving rows to the row family.
 
         `rows`: the present value of every row changed after `flushed_through`, up to and including
-        batch `through`; `ids`: for each kind the ids (and their ordinals) that are new since.
+        batch `through`; `first_new`: for each kind with ids the first ordinal that is not in the index
+        yet, so that rows from there on are entered into it.
         """
         ...
 

@@ -5,15 +5,16 @@ import os
 import shutil
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, SstFileWriter, WriteBatch
 
-from state.codec import FORMAT, pack_journal, pack_schedule
+from state.codec import FORMAT, pack_journal, pack_schedule, row_ids
 from state.config import StateConfig
 from state.errors import (
     AlgorithmMismatchError,
@@ -23,11 +24,12 @@ from state.errors import (
     StoreError,
     StoreLockedError,
 )
+from state.kernels import hash_spans
 from state.rocks import (
     FLUSHED_KEY,
     RocksView,
     current_directory,
-    id_key,
+    id_keys,
     named_error,
     number_key,
     open_database,
@@ -35,7 +37,7 @@ from state.rocks import (
     row_options,
     row_prefix,
 )
-from state.store import I64, Commit, Head, JournalEntry, Rows, TopicPartition
+from state.store import Commit, Head, JournalEntry, Rows, TopicPartition
 
 Probe = Callable[[str], None]
 """Called at each named point of a durable step; crash tests end the process there."""
@@ -118,6 +120,7 @@ class RocksWriter(RocksView):
         self.journal_bytes = sum(
             len(value) for _, value in self._items(self._journal, number_key(self._flushed + 1))
         )
+        probe("opened")
 
     def _prepare(self) -> Path:
         """Make the directories, the pointer file, and an empty place for files to be ingested."""
@@ -220,11 +223,9 @@ class RocksWriter(RocksView):
         self._write(batch)
         self._sync_when_due()
 
-    def begin_flush(
-        self, rows: Iterable[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]], through: int
-    ) -> "RocksFlush":
+    def begin_flush(self, rows: Iterable[Rows], first_new: Mapping[int, int], through: int) -> "RocksFlush":
         """Start moving rows to the row family; see `RocksFlush`."""
-        return RocksFlush(self, list(rows), ids, through)
+        return RocksFlush(self, list(rows), first_new, through)
 
     def sync(self) -> None:
         """Make every commit so far survive a power cut."""
@@ -286,6 +287,16 @@ class RocksWriter(RocksView):
             self.sync()
 
 
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Pairs in key order: key i is `keys[key_bounds[i] : key_bounds[i + 1]]`, values likewise."""
+
+    keys: bytes
+    key_bounds: list[int]
+    values: bytes
+    value_bounds: list[int]
+
+
 class RocksFlush:
     """Dirty rows on their way to the row family. Implements `state.store.Flush`.
 
@@ -295,11 +306,7 @@ class RocksFlush:
     """
 
     def __init__(
-        self,
-        writer: RocksWriter,
-        rows: list[Rows],
-        ids: Mapping[int, tuple[Sequence[bytes], I64]],
-        through: int,
+        self, writer: RocksWriter, rows: list[Rows], first_new: Mapping[int, int], through: int
     ) -> None:
         self._writer, self._through = writer, through
         writer._probe("before_flush")
@@ -309,46 +316,78 @@ class RocksFlush:
         self._sst.open(str(self._file))
         self._sst[FLUSHED_KEY] = struct.pack("<q", through)
         self._journal_bytes = writer.journal_bytes
-        self._pairs = self._in_key_order(rows, ids)
-
-    @staticmethod
-    def _in_key_order(
-        rows: list[Rows], ids: Mapping[int, tuple[Sequence[bytes], I64]]
-    ) -> Iterator[tuple[bytes, bytes]]:
-        for kind in sorted(ids):
-            names, ordinals = ids[kind]
-            for name, ordinal in sorted(zip(names, ordinals.tolist(), strict=True)):
-                yield id_key(kind, name), ordinal.to_bytes(5, "little")
-        for block in sorted(rows, key=lambda block: block.kind):
-            prefix, keys = row_prefix(block.kind), block.ordinals.astype(">u8").tobytes()
-            data, bounds = memoryview(block.data), block.bounds.tolist()  # type: ignore[arg-type]
-            for i in range(len(block)):
-                yield prefix + keys[8 * i : 8 * i + 8], bytes(data[bounds[i] : bounds[i + 1]])
+        blocks = sorted((block for block in rows if len(block)), key=lambda block: block.kind)
+        indexed = [_index_pairs(block, first_new[block.kind]) for block in blocks if block.kind in first_new]
+        self._pending = [*indexed, *map(_row_pairs, blocks)]
+        self._position = 0
 
     def advance(self, rows_max: int) -> bool:
         """Write up to `rows_max` pairs more; True when the flush is complete."""
-        writer, sst = self._writer, self._sst
         try:
-            for _, (key, value) in zip(range(rows_max), self._pairs, strict=False):
-                sst[key] = value
-            more = next(self._pairs, None)
-            if more is not None:
-                sst[more[0]] = more[1]
+            while self._pending and rows_max > 0:
+                rows_max -= self._write(self._pending[0], rows_max)
+            if self._pending:
                 return False
-            sst.finish()
-            writer._probe("before_ingest")
-            options = IngestExternalFileOptions()
-            options.set_move_files(True)
-            writer._rows.ingest_external_file([str(self._file)], options)
+            self._sst.finish()
+            self._ingest()
         except Exception as error:
-            raise named_error(error, writer.path) from error
+            raise named_error(error, self._writer.path) from error
+        return True
+
+    def _write(self, pairs: _Pairs, count: int) -> int:
+        """Write up to `count` of some pairs; how many."""
+        sst, keys, values = self._sst, pairs.keys, pairs.values
+        key_bounds, value_bounds = pairs.key_bounds, pairs.value_bounds
+        first = self._position
+        stop = min(first + count, len(key_bounds) - 1)
+        for i in range(first, stop):
+            sst[keys[key_bounds[i] : key_bounds[i + 1]]] = values[value_bounds[i] : value_bounds[i + 1]]
+        self._position = stop
+        if stop == len(key_bounds) - 1:
+            self._pending.pop(0)
+            self._position = 0
+        return stop - first
+
+    def _ingest(self) -> None:
+        writer = self._writer
+        writer._probe("before_ingest")
+        options = IngestExternalFileOptions()
+        options.set_move_files(True)
+        writer._rows.ingest_external_file([str(self._file)], options)
         writer._probe("after_ingest")
         writer._flushed = self._through
         writer._head = replace(writer._head, flushed_through=self._through)
         writer.journal_bytes -= self._journal_bytes
         writer._trims.append((time.monotonic(), self._through))
         writer.trim_journal()
-        return True
+
+
+def _row_pairs(block: Rows) -> _Pairs:
+    """Rows under their ordinals."""
+    keys = np.empty((len(block), 10), np.uint8)
+    keys[:, :2] = np.frombuffer(row_prefix(block.kind), np.uint8)
+    keys[:, 2:] = block.ordinals.astype(">u8").view(np.uint8).reshape(-1, 8)
+    key_bounds = list(range(0, keys.size + 1, 10))
+    return _Pairs(keys.tobytes(), key_bounds, block.data.tobytes(), block.bounds.tolist())
+
+
+def _index_pairs(block: Rows, first: int) -> _Pairs:
+    """Ordinals of new rows under their ids."""
+    start, length = row_ids(block)
+    new = np.flatnonzero(block.ordinals >= first)
+    hashes = hash_spans(block.data, start[new], length[new])
+    ids = [
+        block.data[a : a + n].tobytes()
+        for a, n in zip(start[new].tolist(), length[new].tolist(), strict=True)
+    ]
+    order = np.argsort(hashes, kind="stable")
+    keys = id_keys(block.kind, [ids[i] for i in order.tolist()], hashes[order])
+    if (hashes[order[1:]] == hashes[order[:-1]]).any():
+        order = np.array(sorted(order.tolist(), key=lambda i: (int(hashes[i]), ids[i])), np.int64)
+        keys = id_keys(block.kind, [ids[i] for i in order.tolist()], hashes[order])
+    key_bounds = [0, *np.cumsum([len(key) for key in keys]).tolist()]
+    values = block.ordinals[new[order]].astype("<u8").tobytes()
+    return _Pairs(b"".join(keys), key_bounds, values, list(range(0, len(values) + 1, 8)))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

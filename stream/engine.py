@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import xxhash
 
-from state.codec import EVENT_IDS, GLOBAL, ITEM
+from state.codec import EVENT_IDS, GLOBAL, ITEM, USER
 from state.errors import RowsExhaustedError
 from state.model import Model
 from state.store import Commit, Flush, OutboxRecord, Rows, TopicPartition, Writer
@@ -72,7 +72,7 @@ class Engine:
         for kind in (GLOBAL, EVENT_IDS, ITEM):
             for rows in self.store.scan(kind):
                 self.model.apply(rows)
-        self._indexed = (self.model.user_count, self.model.item_count)
+        self._first_new = self._next_ordinals()
         self._dirty_rows = 0
         for entry in self.store.journal(head.flushed_through):
             self._dirty_rows += sum(map(len, entry.rows))
@@ -162,6 +162,9 @@ class Engine:
         self.control = state
         self.step.frozen = self.settings.learning.freeze or state.frozen
 
+    def _next_ordinals(self) -> dict[int, int]:
+        return {USER: self.model.user_count, ITEM: self.model.item_count}
+
     @property
     def flushing(self) -> bool:
         """Whether a flush has begun and not ended."""
@@ -181,16 +184,16 @@ class Engine:
         head = self.store.head()
         if head.batch_seq == head.flushed_through:
             return
-        rows, ids = self.model.changed_since(head.flushed_through, self._indexed)
-        self._flush = self.store.begin_flush(rows, ids, head.batch_seq)
-        self._indexed_next = (self.model.user_count, self.model.item_count)
+        rows = self.model.changed_since(head.flushed_through)
+        self._flush = self.store.begin_flush(rows, self._first_new, head.batch_seq)
+        self._first_new_next = self._next_ordinals()
         self._dirty_rows = 0
 
     def advance_flush(self) -> None:
         """Write the next slice of a flush that has begun."""
         if self._flush is not None and self._flush.advance(self._flush_slice):
             self._flush = None
-            self._indexed = self._indexed_next
+            self._first_new = self._first_new_next
 
     def flush(self) -> None:
         """Bring the row family up to the head, and see it done."""

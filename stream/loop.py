@@ -29,7 +29,7 @@ from state.store import TopicPartition
 from stream.bases import begin
 from stream.config import LearnerSettings
 from stream.engine import Engine, Store
-from stream.events import Records
+from stream.events import Records, by_partition
 from stream.fingerprint import fingerprint, learnt_settings
 from stream.source import Sink, Source, require_offset_in_log
 
@@ -187,9 +187,9 @@ class Loop:
     def _applied_through(self, polled: Sequence[Records]) -> dict[TopicPartition, int]:
         """Now for partitions with nothing left to poll, else the timestamp of the last record applied."""
         last = {
-            TopicPartition(records.topic, int(partition)): int(time_ms)
+            partition: int(part.timestamps_ms[-1])
             for records in polled
-            for partition, time_ms in zip(records.partitions, records.timestamps_ms, strict=True)
+            for partition, part in by_partition(records)
         }
         now = int(time.time() * 1000)
         return last | {

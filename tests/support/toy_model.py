@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from state.codec import ITEM, USER
 from state.config import StateConfig
-from state.factors import spans
+from state.kernels import spans
 from state.model import Model
 from state.store import Commit, TopicPartition, Writer
 
@@ -29,7 +30,7 @@ class ToyModel:
         self.random = np.random.default_rng(seed)
         self.batch_seq = 0
         self.offset = 0
-        self.indexed = (0, 0)
+        self.indexed = {USER: 0, ITEM: 0}
 
     def commit(
         self,
@@ -57,9 +58,9 @@ class ToyModel:
 
     def flush(self, writer: Writer) -> None:
         """Move every changed row to the row family."""
-        rows, ids = self.model.changed_since(writer.head().flushed_through, self.indexed)
-        self.indexed = (self.model.user_count, self.model.item_count)
-        flush = writer.begin_flush(rows, ids, self.batch_seq)
+        rows = self.model.changed_since(writer.head().flushed_through)
+        flush = writer.begin_flush(rows, self.indexed, self.batch_seq)
+        self.indexed = {USER: self.model.user_count, ITEM: self.model.item_count}
         while not flush.advance(100):
             pass
 

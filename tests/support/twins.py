@@ -50,14 +50,10 @@ def solve_row(y, others, confidences, values, alpha, reg, reg_exponent):
 
 
 def initial_vector(hash_, rank, seed, std):
-    """Box and Muller's normal numbers from SplitMix64."""
+    """Uniform numbers of standard deviation `std` from SplitMix64."""
     state = mix(hash_ ^ mix((seed + GOLDEN) & MASK))
-    uniform = [(mix((state + (k + 1) * GOLDEN) & MASK) >> 11) / 2**53 for k in range(rank + 1)]
-    vector = []
-    for first, second in zip(uniform[0::2], uniform[1::2], strict=False):
-        radius = std * math.sqrt(-2 * math.log(1 - first))
-        vector += [radius * math.cos(2 * math.pi * second), radius * math.sin(2 * math.pi * second)]
-    return vector[:rank]
+    uniform = [(mix((state + (k + 1) * GOLDEN) & MASK) >> 11) / 2**53 for k in range(rank)]
+    return [std * math.sqrt(12) * (number - 0.5) for number in uniform]
 
 
 def draw_negative(position, draw, item_count, recent, recent_share, seed):

@@ -396,7 +396,7 @@ def test_initial_vectors_agree_with_their_twin(rank):
     np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_initial_vectors_are_normal_and_differ_by_seed():
+def test_initial_vectors_are_independent_and_differ_by_seed():
     hashes = np.arange(1_500, dtype=np.uint64)
     vectors = sgd.initial_vectors(hashes, 4, 1, 0.1)
     assert abs(vectors.mean()) < 0.005
