@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 KAFKA_VERSION = "4.1.1"
 LOG4J_VERSION = "2.24.3"
@@ -176,6 +176,7 @@ class KafkaBroker:
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
         self._client().create_topics([topic], operation_timeout=30)[name].result(30)
         self._wait(lambda: self._led_partitions(name) == partitions, f"topic {name} to have leaders")
+        self._wait(lambda: self._serves(name, partitions), f"topic {name} to be served")
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and return once it has gone from the metadata."""
@@ -211,6 +212,12 @@ class KafkaBroker:
         """Number of partitions of a topic that have a leader; None when there is no such topic."""
         found = self._client().list_topics(timeout=10).topics.get(name)
         return None if found is None else sum(part.leader >= 0 for part in found.partitions.values())
+
+    def _serves(self, name: str, partitions: int) -> bool:
+        """Whether the leaders know that they lead, which metadata says a little earlier."""
+        ends = {TopicPartition(name, partition): OffsetSpec.latest() for partition in range(partitions)}
+        answers = self._client().list_offsets(ends, request_timeout=10).values()
+        return all(answer.exception(10) is None for answer in answers)
 
     def _wait(self, done: Callable[[], bool], what: str, deadline_s: float = 30.0) -> None:
         deadline = time.monotonic() + deadline_s
