@@ -1,6 +1,7 @@
 """The scorer as a process, on a real store that this process writes."""
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -342,6 +343,7 @@ def learn_again(directory: Path, seed: int) -> int:
 
 
 def test_the_scorer_outlives_its_learner_and_follows_the_next_one(tmp_path: Path) -> None:
+    """Stopping the scorer meanwhile makes it see the next learner's work all at once, the harder case."""
     learner = spawn("run_toy_learner.py", str(tmp_path), "6")
     try:
         first_line(learner)
@@ -362,7 +364,9 @@ def test_the_scorer_outlives_its_learner_and_follows_the_next_one(tmp_path: Path
             )
             assert older.item_ids == before.item_ids
             for seed in (100, 101):
+                scorer.process.send_signal(signal.SIGSTOP)
                 batch_seq = learn_again(tmp_path, seed)
+                scorer.process.send_signal(signal.SIGCONT)
                 until(lambda: stub.Recommend(request, timeout=TIMEOUT_S).meta.batch_seq == batch_seq)  # noqa: B023
     finally:
         learner.kill()

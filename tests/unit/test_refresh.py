@@ -55,8 +55,8 @@ def assert_same(replica: Replica, toy: ToyModel) -> None:
     assert replica.item_ids(ordinals) == names
     np.testing.assert_array_equal(replica.catalogue.vectors, toy.model.items.vectors[: len(names)])
     np.testing.assert_array_equal(replica.catalogue.popularity, toy.model.items.popularity[: len(names)])
-    for name in toy.model.users.ids(toy.model.users.slots):
-        user = replica.user(name)
+    known = toy.model.users.ids(toy.model.users.slots)
+    for name, user in [(name, replica.user(name)) for name in known]:
         assert user is not None
         np.testing.assert_array_equal(user.vector, toy.vector(name.decode()))
         assert set(replica.item_ids(user.seen)) == toy.seen(name.decode())
