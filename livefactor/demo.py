@@ -326,9 +326,10 @@ def _verify(scene: Scene) -> None:
     with _waiting(scene, "replaying the log and comparing"):
         check = scene.start("verification", "state", "verify", "--json")
         code = check.wait(VERIFY_TIMEOUT_S)
+    verdict = orjson.loads(check.first_line(READY_TIMEOUT_S) or b"{}")
     if code != 0:
-        raise DemoFailedError(f"state verify ended with exit code {code}{check.log_tail()}")
-    verdict = orjson.loads(check.first_line(READY_TIMEOUT_S))
+        reasons = "; ".join(verdict.get("spans", [])) or check.log_tail()
+        raise DemoFailedError(f"state verify does not agree (exit code {code}): {reasons}")
     scene.say(
         f"   state verify agrees: {verdict['batches']:,} micro-batches replayed "
         f"in {time.monotonic() - started_s:.1f} s, digest {verdict['expected'][:16]}…"
