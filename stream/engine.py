@@ -138,7 +138,7 @@ class Engine:
 
     def _load(self, interactions: Interactions, batch_seq: int) -> None:
         buffer = interactions.buffer
-        self._residency.by_id(
+        created = self._residency.by_id(
             buffer, interactions.user_start, interactions.user_length, interactions.user_hash, batch_seq
         )
         if self.learner.keeps_item_history and not self._residency.complete:
@@ -146,7 +146,7 @@ class Engine:
                 buffer, interactions.item_start, interactions.item_length, interactions.item_hash
             )
             _, users, _ = self.model.items.histories(np.unique(items[items >= 0]))
-            self._residency.by_ordinal(users, batch_seq)
+            self._residency.by_ordinal(users, created, batch_seq)
 
     def _command(self, records: Records, batch_seq: int, memo: dict[str, bytes]) -> list[OutboxRecord]:
         commands, rejected = control.parse(records)

@@ -28,18 +28,21 @@ class Residency:
         """Whether every user there is is resident, so that one not found is new."""
         return self._model.users.size == self._model.user_count
 
-    def by_id(self, buffer: U8, start: I64, length: I32, hashes: U64, batch_seq: int) -> None:
-        """Make the users with these ids resident as far as they exist, and keep room for those that do not."""
+    def by_id(self, buffer: U8, start: I64, length: I32, hashes: U64, batch_seq: int) -> int:
+        """Make the users with these ids resident as far as they exist, with room for those that do not.
+
+        Returns how many do not.
+        """
         users = self._model.users
         slots = users.find(buffer, start, length, hashes)
         users.touched_at[slots[slots >= 0]] = batch_seq
         first = np.empty(len(slots), np.int64)
         missing = int(maps.distinct_spans(buffer, start, length, hashes, slots < 0, first))
         if not missing:
-            return
+            return 0
         self._make_room(missing, batch_seq)
         if self.complete:
-            return
+            return missing
         distinct = np.flatnonzero(first == np.arange(len(first)))
         ids = [
             buffer[a : a + n].tobytes()
@@ -47,16 +50,20 @@ class Residency:
         ]
         ordinals = self._store.lookup(USER, ids)
         self._load(ordinals[ordinals >= 0], batch_seq)
+        return int(np.count_nonzero(ordinals < 0))
 
-    def by_ordinal(self, ordinals: I64, batch_seq: int) -> None:
-        """Make the users with these permanent ordinals resident; each of them exists."""
+    def by_ordinal(self, ordinals: I64, reserved: int, batch_seq: int) -> None:
+        """Make the users with these permanent ordinals resident; each of them exists.
+
+        Leaves room for `reserved` others that the batch will create.
+        """
         users = self._model.users
         ordinals = np.unique(ordinals)
         slots = users.find_ordinals(ordinals)
         users.touched_at[slots[slots >= 0]] = batch_seq
         missing = ordinals[slots < 0]
         if len(missing):
-            self._make_room(len(missing), batch_seq)
+            self._make_room(len(missing) + reserved, batch_seq)
             self._load(missing, batch_seq)
 
     def _load(self, ordinals: I64, batch_seq: int) -> None:
