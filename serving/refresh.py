@@ -18,7 +18,8 @@ import structlog
 from serving.ranker import Catalogue, User, recommend, score
 from state.codec import GLOBAL, ITEM, USER, user_kind
 from state.errors import LivefactorError, StoreError
-from state.factors import Table, spans
+from state.factors import Table
+from state.kernels import spans
 from state.model import Model
 from state.store import I64, Head, JournalEntry, Reader, Rows
 
