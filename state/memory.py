@@ -79,9 +79,11 @@ class MemoryReader:
             if batch_seq > after:
                 yield batch_seq, self._schedule[batch_seq]
 
-    def outbox(self) -> Iterator[tuple[int, OutboxRecord]]:
-        """Unacknowledged records, oldest first, each with its id."""
-        yield from sorted(self._outbox.items())
+    def outbox(self, after: int = 0) -> Iterator[tuple[int, OutboxRecord]]:
+        """Unacknowledged records with ids above `after`, oldest first, each with its id."""
+        yield from sorted(
+            (record_id, record) for record_id, record in self._outbox.items() if record_id > after
+        )
 
     def close(self) -> None:
         """Nothing to let go of."""

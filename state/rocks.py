@@ -42,6 +42,7 @@ FAMILIES = ("journal", "rows", "schedule", "outbox")
 FLUSHED_KEY = b"\x00"
 SCAN_ROWS = 20_000
 _BLOCK_CACHE_BYTES = 64 << 20
+_WAL_BYTES_MAX = 96 << 20
 _NEW_HEAD: Mapping[str, Any] = {"generation": 1, "batch_seq": 0, "version": "g1.0", "offsets": []}
 
 
@@ -106,7 +107,7 @@ def open_database(path: Path, access: AccessType, tuning: Mapping[str, Any] | No
     options.create_missing_column_families(True)
     options.set_max_open_files(-1 if access is None else 512)
     options.set_keep_log_file_num(4)
-    options.set_max_total_wal_size(256 << 20)
+    options.set_max_total_wal_size(_WAL_BYTES_MAX)
     options.set_max_background_jobs(2)
     apply_tuning(options, tuning or {})
     try:
@@ -236,9 +237,9 @@ class RocksView:
         for key, value in self._items(self._schedule, number_key(after + 1)):
             yield int.from_bytes(key, "big"), unpack_schedule(value)
 
-    def outbox(self) -> Iterator[tuple[int, OutboxRecord]]:
-        """Unacknowledged records, oldest first, each with its id."""
-        for key, value in self._items(self._outbox, b""):
+    def outbox(self, after: int = 0) -> Iterator[tuple[int, OutboxRecord]]:
+        """Unacknowledged records with ids above `after`, oldest first, each with its id."""
+        for key, value in self._items(self._outbox, number_key(after + 1)):
             yield int.from_bytes(key, "big"), unpack_outbox(value)
 
     @staticmethod

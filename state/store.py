@@ -138,8 +138,8 @@ class Reader(Protocol):
         """Schedule entries as (batch_seq, entry) with `batch_seq > after`, ascending."""
         ...
 
-    def outbox(self) -> Iterator[tuple[int, OutboxRecord]]:
-        """Unacknowledged records, oldest first, each with its id."""
+    def outbox(self, after: int = 0) -> Iterator[tuple[int, OutboxRecord]]:
+        """Unacknowledged records with ids above `after`, oldest first, each with its id (the first is 1)."""
         ...
 
     def close(self) -> None:

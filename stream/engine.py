@@ -99,7 +99,8 @@ class Engine:
             else:
                 rows, letters = self._learn(records, batch_seq, counts)
                 outbox += letters
-                memo[PREQUENTIAL_MEMO] = self.prequential.pack()
+                if self.prequential.take_changed():
+                    memo[PREQUENTIAL_MEMO] = self.prequential.pack()
         ranges = [found for records in polled for found in _ranges(records)]
         self.store.commit(
             Commit(

@@ -89,7 +89,8 @@ class Loop:
         self._settings, self._source, self._sink, self._store = settings, source, sink, store
         self._accept_partitions = accept_partitions
         self._pulse = Pulse()
-        self._sent: set[int] = set()
+        self._sent_through = 0
+        self._in_flight = 0
         self._problem: str | None = None
         self._ends: Mapping[TopicPartition, int] = {}
         self._learnt = 0
@@ -210,18 +211,18 @@ class Loop:
     def _deliver(self) -> None:
         """Send outbox records that were not sent yet; forget acknowledged ones."""
         self._forget(self._sink.poll())
-        if len(self._sent) == self._store.outbox_count:
+        if self._in_flight == self._store.outbox_count:
             return
-        for record_id, record in self._store.outbox():
-            if record_id not in self._sent:
-                if not self._sink.send(record_id, record):
-                    return
-                self._sent.add(record_id)
+        for record_id, record in self._store.outbox(self._sent_through):
+            if not self._sink.send(record_id, record):
+                return
+            self._sent_through = record_id
+            self._in_flight += 1
 
     def _forget(self, acknowledged: Sequence[int]) -> None:
         if acknowledged:
             self._store.acknowledge(acknowledged)
-            self._sent.difference_update(acknowledged)
+            self._in_flight -= len(acknowledged)
 
     def _flush_when_due(self) -> None:
         due = self._pulse.beats("flush", self._settings.state.flush_interval_ms) or self.engine.flush_is_due()
@@ -238,8 +239,8 @@ class Loop:
 
     def _finish(self, stop: Event) -> None:
         self.engine.flush()
-        self._deliver()
-        while self._sent and not stop.is_set():
+        while not stop.is_set() and self._store.outbox_count:
+            self._deliver()
             self._forget(self._sink.flush(OUTBOX_WAIT_MS))
         self._store.heartbeat(self._applied_through(()))
         self._store.sync()

@@ -99,6 +99,7 @@ class Prequential:
         self.total = Window()
         self.window = Window()
         self.completed: list[Window] = []
+        self._changed = False
 
     def score(self, model: Model, events: Learnable) -> None:
         """Rank the sampled eligible events of a batch before it is learnt."""
@@ -127,10 +128,16 @@ class Prequential:
     def rate(self, predictions: F64, events: Learnable) -> None:
         """Add the errors of ratings predicted before they were learnt."""
         error = (predictions - events.strengths)[~events.remove]
+        self._changed = True
         for window in (self.total, self.window):
             window.rated += len(error)
             window.absolute_error += float(np.abs(error).sum())
             window.squared_error += float(np.square(error).sum())
+
+    def take_changed(self) -> bool:
+        """Whether anything was measured since the last call."""
+        changed, self._changed = self._changed, False
+        return changed
 
     def pack(self) -> bytes:
         """The measurements as JSON."""
@@ -160,6 +167,7 @@ class Prequential:
         return max(self._config.sample_every, -(-items * rank // self._config.work_max))
 
     def _add(self, ranks: Mapping[str, float], clock: int) -> None:
+        self._changed = True
         for window in (self.total, self.window):
             window.scored += 1
             window.through = clock
