@@ -24,7 +24,15 @@ from typing import Any
 
 import numpy as np
 import orjson
-from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, Options, Rdict
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+)
 
 from state.codec import FORMAT, unpack_journal, unpack_schedule
 from state.errors import (
@@ -105,10 +113,12 @@ def open_database(path: Path, access: AccessType, tuning: Mapping[str, Any] | No
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
-    options.set_max_open_files(-1 if access is None else 512)
+    options.set_max_open_files(-1)
     options.set_keep_log_file_num(4)
     options.set_max_total_wal_size(_WAL_BYTES_MAX)
     options.set_max_background_jobs(2)
+    # What a power cut leaves is a prefix of history, and damage in its middle ends it there.
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
     apply_tuning(options, tuning or {})
     try:
         return Rdict(str(path), options, _family_options(), access)

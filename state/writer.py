@@ -3,18 +3,16 @@
 import fcntl
 import os
 import shutil
-import struct
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
-from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, SstFileWriter, WriteBatch
+from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, WriteBatch
 
-from state.codec import FORMAT, pack_journal, pack_schedule, row_ids
+from state.codec import FORMAT, pack_journal, pack_schedule
 from state.config import StateConfig
 from state.errors import (
     AlgorithmMismatchError,
@@ -24,18 +22,14 @@ from state.errors import (
     StoreError,
     StoreLockedError,
 )
-from state.kernels import hash_spans
+from state.flush import RocksFlush
 from state.rocks import (
-    FLUSHED_KEY,
     RocksView,
     current_directory,
-    id_keys,
     named_error,
     number_key,
     open_database,
     pack_outbox,
-    row_options,
-    row_prefix,
 )
 from state.store import Commit, Head, JournalEntry, Rows, TopicPartition
 
@@ -223,9 +217,24 @@ class RocksWriter(RocksView):
         self._write(batch)
         self._sync_when_due()
 
-    def begin_flush(self, rows: Iterable[Rows], first_new: Mapping[int, int], through: int) -> "RocksFlush":
+    def begin_flush(self, rows: Iterable[Rows], first_new: Mapping[int, int], through: int) -> RocksFlush:
         """Start moving rows to the row family; see `RocksFlush`."""
-        return RocksFlush(self, list(rows), first_new, through)
+        self._probe("before_flush")
+        self.sync()
+        return RocksFlush(self, self._staging / f"{through}.sst", list(rows), first_new, through)
+
+    def ingest(self, file: Path, through: int, journal_bytes: int) -> None:
+        """Take a finished flush over: rows and `flushed_through` appear together."""
+        self._probe("before_ingest")
+        options = IngestExternalFileOptions()
+        options.set_move_files(True)
+        self._rows.ingest_external_file([str(file)], options)
+        self._probe("after_ingest")
+        self._flushed = through
+        self._head = replace(self._head, flushed_through=through)
+        self.journal_bytes -= journal_bytes
+        self._trims.append((time.monotonic(), through))
+        self.trim_journal()
 
     def sync(self) -> None:
         """Make every commit so far survive a power cut."""
@@ -285,109 +294,6 @@ class RocksWriter(RocksView):
         due = self._synced + self._config.sync_interval_ms / 1000
         if self._config.sync == "always" or (self._config.sync == "interval" and time.monotonic() >= due):
             self.sync()
-
-
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Pairs in key order: key i is `keys[key_bounds[i] : key_bounds[i + 1]]`, values likewise."""
-
-    keys: bytes
-    key_bounds: list[int]
-    values: bytes
-    value_bounds: list[int]
-
-
-class RocksFlush:
-    """Dirty rows on their way to the row family. Implements `state.store.Flush`.
-
-    1. Sync the write-ahead log: rows must never be ahead of the offsets they belong to.
-    2. Write rows, index entries and `flushed_through` into one SST file, in key order.
-    3. Ingest the file: from here on recovery starts behind `through`.
-    """
-
-    def __init__(
-        self, writer: RocksWriter, rows: list[Rows], first_new: Mapping[int, int], through: int
-    ) -> None:
-        self._writer, self._through = writer, through
-        writer._probe("before_flush")
-        writer.sync()
-        self._file = writer._staging / f"{through}.sst"
-        self._sst = SstFileWriter(row_options())
-        self._sst.open(str(self._file))
-        self._sst[FLUSHED_KEY] = struct.pack("<q", through)
-        self._journal_bytes = writer.journal_bytes
-        blocks = sorted((block for block in rows if len(block)), key=lambda block: block.kind)
-        indexed = [_index_pairs(block, first_new[block.kind]) for block in blocks if block.kind in first_new]
-        self._pending = [*indexed, *map(_row_pairs, blocks)]
-        self._position = 0
-
-    def advance(self, rows_max: int) -> bool:
-        """Write up to `rows_max` pairs more; True when the flush is complete."""
-        try:
-            while self._pending and rows_max > 0:
-                rows_max -= self._write(self._pending[0], rows_max)
-            if self._pending:
-                return False
-            self._sst.finish()
-            self._ingest()
-        except Exception as error:
-            raise named_error(error, self._writer.path) from error
-        return True
-
-    def _write(self, pairs: _Pairs, count: int) -> int:
-        """Write up to `count` of some pairs; how many."""
-        sst, keys, values = self._sst, pairs.keys, pairs.values
-        key_bounds, value_bounds = pairs.key_bounds, pairs.value_bounds
-        first = self._position
-        stop = min(first + count, len(key_bounds) - 1)
-        for i in range(first, stop):
-            sst[keys[key_bounds[i] : key_bounds[i + 1]]] = values[value_bounds[i] : value_bounds[i + 1]]
-        self._position = stop
-        if stop == len(key_bounds) - 1:
-            self._pending.pop(0)
-            self._position = 0
-        return stop - first
-
-    def _ingest(self) -> None:
-        writer = self._writer
-        writer._probe("before_ingest")
-        options = IngestExternalFileOptions()
-        options.set_move_files(True)
-        writer._rows.ingest_external_file([str(self._file)], options)
-        writer._probe("after_ingest")
-        writer._flushed = self._through
-        writer._head = replace(writer._head, flushed_through=self._through)
-        writer.journal_bytes -= self._journal_bytes
-        writer._trims.append((time.monotonic(), self._through))
-        writer.trim_journal()
-
-
-def _row_pairs(block: Rows) -> _Pairs:
-    """Rows under their ordinals."""
-    keys = np.empty((len(block), 10), np.uint8)
-    keys[:, :2] = np.frombuffer(row_prefix(block.kind), np.uint8)
-    keys[:, 2:] = block.ordinals.astype(">u8").view(np.uint8).reshape(-1, 8)
-    key_bounds = list(range(0, keys.size + 1, 10))
-    return _Pairs(keys.tobytes(), key_bounds, block.data.tobytes(), block.bounds.tolist())
-
-
-def _index_pairs(block: Rows, first: int) -> _Pairs:
-    """Ordinals of new rows under their ids."""
-    start, length = row_ids(block)
-    new = np.flatnonzero(block.ordinals >= first)
-    hashes = hash_spans(block.data, start[new], length[new])
-    ids = [
-        block.data[a : a + n].tobytes()
-        for a, n in zip(start[new].tolist(), length[new].tolist(), strict=True)
-    ]
-    order = np.argsort(hashes, kind="stable")
-    keys = id_keys(block.kind, [ids[i] for i in order.tolist()], hashes[order])
-    if (hashes[order[1:]] == hashes[order[:-1]]).any():
-        order = np.array(sorted(order.tolist(), key=lambda i: (int(hashes[i]), ids[i])), np.int64)
-        keys = id_keys(block.kind, [ids[i] for i in order.tolist()], hashes[order])
-    key_bounds = [0, *np.cumsum([len(key) for key in keys]).tolist()]
-    values = block.ordinals[new[order]].astype("<u8").tobytes()
-    return _Pairs(b"".join(keys), key_bounds, values, list(range(0, len(values) + 1, 8)))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

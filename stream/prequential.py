@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from state.kernels import mix
+from state.kernels import dot, mix
 from state.model import Model
 from stream import popularity
 from stream.config import LearningConfig, PrequentialConfig
@@ -37,6 +37,13 @@ def sampled(positions, period, seed):  # type: ignore[no-untyped-def]
     for i in range(len(positions)):
         chosen[i] = mix(positions[i] ^ np.uint64(seed)) % np.uint64(period) == 0
     return chosen
+
+
+@numba.njit(cache=True)
+def item_scores(user_vectors, user, item_vectors, item_bias, scores):  # type: ignore[no-untyped-def]
+    """scores[i] = b_i + x_u . y_i for the first items, as many as `scores` float64 [items] has room for."""
+    for item in range(len(scores)):
+        scores[item] = item_bias[item] + dot(user_vectors, user, item_vectors, item)
 
 
 @numba.njit(cache=True)
@@ -108,19 +115,20 @@ class Prequential:
             return
         count = model.item_count
         users, targets = events.users[chosen], events.items[chosen]
-        live = model.items.vectors[:count] @ model.users.vectors[users].T + model.items.bias[:count, None]
         popular = popularity.present(
             model.items.popularity[:count],
             model.items.popular_at[:count],
             model.clock,
             self._config.half_life_events,
         )
-        for i, (user, target) in enumerate(zip(users.tolist(), targets.tolist(), strict=True)):
+        live = np.empty(count, np.float64)
+        for user, target in zip(users.tolist(), targets.tolist(), strict=True):
             history = np.unique(model.users.history(user)[0]).astype(np.int64)
             if target in history:
                 continue
+            item_scores(model.users.vectors, user, model.items.vectors, model.items.bias, live)
             ranks = {
-                "live": middle_rank(live[:, i], target, history),
+                "live": middle_rank(live, target, history),
                 "popularity": middle_rank(popular, target, history),
             }
             self._add(ranks, model.clock)

@@ -18,7 +18,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from state.kernels import mix
+from state.kernels import dot, mix
 from stream import refusal
 from stream.prefetch import prefetch
 
@@ -37,9 +37,6 @@ AHEAD_EVENTS = 4
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """Increment of SplitMix64 (Steele, Lea and Flood 2014)."""
-
-LANES = 8
-"""Partial sums of a dot product: independent, so that they overlap, and always added alike."""
 
 
 class Rates(NamedTuple):
@@ -71,29 +68,6 @@ class Side(NamedTuple):
     vectors: F32
     biases: F32
     accumulators: F32
-
-
-@numba.njit(cache=True)
-def _dot(a: F32, i: int, b: F32, j: int) -> float:
-    """Inner product of a[i] and b[j]."""
-    # Unsigned indices spare the compiled code its tests for negative ones.
-    row, other, rank = np.uint64(i), np.uint64(j), np.uint64(a.shape[1])
-    whole = rank - rank % np.uint64(LANES)
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0)
-    for k0 in range(np.uint64(0), whole, np.uint64(LANES)):
-        k1, k2, k3 = k0 + np.uint64(1), k0 + np.uint64(2), k0 + np.uint64(3)
-        k4, k5, k6, k7 = k0 + np.uint64(4), k0 + np.uint64(5), k0 + np.uint64(6), k0 + np.uint64(7)
-        s0 += a[row, k0] * b[other, k0]
-        s1 += a[row, k1] * b[other, k1]
-        s2 += a[row, k2] * b[other, k2]
-        s3 += a[row, k3] * b[other, k3]
-        s4 += a[row, k4] * b[other, k4]
-        s5 += a[row, k5] * b[other, k5]
-        s6 += a[row, k6] * b[other, k6]
-        s7 += a[row, k7] * b[other, k7]
-    for k in range(whole, rank):
-        s0 += a[row, k] * b[other, k]
-    return np.float64(((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)))
 
 
 @numba.njit(cache=True)
@@ -172,7 +146,7 @@ def _descend(
     """
     x, y = users.vectors, items.vectors
     rank = x.shape[1]
-    xx, yy = _dot(x, u, x, u), _dot(y, i, y, i)
+    xx, yy = dot(x, u, x, u), dot(y, i, y, i)
     keep_x, move_x, bias_x, accumulator_x, norm_x = _plan(
         slope, xx, yy, cross, users.biases[u], users.accumulators[u], rank, rates, user_biased
     )
@@ -231,7 +205,7 @@ def explicit_kernel(
             _prefetch_row(user_side, users[e + AHEAD_EVENTS])
             _prefetch_row(item_side, items[e + AHEAD_EVENTS])
         u, i, rating = users[e], items[e], np.float64(ratings[e])
-        cross = _dot(user_side.vectors, u, item_side.vectors, i)
+        cross = dot(user_side.vectors, u, item_side.vectors, i)
         deviation = np.float64(user_side.biases[u]) + item_side.biases[i] + cross
         predictions[e] = mean[0] + deviation
         if remove[e]:
@@ -322,7 +296,7 @@ def _learn_label(
     user_side: Side, u: int, item_side: Side, i: int, label: float, weight: float, rates: Rates, touched: U8
 ) -> int:
     """One step of logistic regression of `label` on the score b_i + x_u . y_i; a code of `stream.refusal`."""
-    cross = _dot(user_side.vectors, u, item_side.vectors, i)
+    cross = dot(user_side.vectors, u, item_side.vectors, i)
     slope = _clip(weight * (_logistic(cross + item_side.biases[i]) - label), rates.gradient_max)
     refused = _descend(user_side, u, item_side, i, slope, cross, rates, False, True)
     if refused == refusal.ACCEPTED:

@@ -1,0 +1,112 @@
+"""A flush: changed rows become one sorted file that RocksDB takes over whole."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from rocksdict import SstFileWriter
+
+from state.codec import row_ids
+from state.kernels import hash_spans
+from state.rocks import FLUSHED_KEY, id_keys, named_error, row_options, row_prefix
+from state.store import Rows
+
+
+class Owner(Protocol):
+    """The writer that a flush belongs to."""
+
+    journal_bytes: int
+
+    def ingest(self, file: Path, through: int, journal_bytes: int) -> None:
+        """Take the finished file over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Pairs in key order: key i is `keys[key_bounds[i] : key_bounds[i + 1]]`, values likewise."""
+
+    keys: bytes
+    key_bounds: list[int]
+    values: bytes
+    value_bounds: list[int]
+
+
+class RocksFlush:
+    """Dirty rows on their way to the row family. Implements `state.store.Flush`.
+
+    1. Sync the write-ahead log: rows must never be ahead of the offsets they belong to.
+    2. Write rows, index entries and `flushed_through` into one SST file, in key order.
+    3. Ingest the file: from here on recovery starts behind `through`.
+    """
+
+    def __init__(
+        self, owner: Owner, file: Path, rows: list[Rows], first_new: Mapping[int, int], through: int
+    ) -> None:
+        self._owner, self._file, self._through = owner, file, through
+        self._journal_bytes = owner.journal_bytes
+        self._sst = SstFileWriter(row_options())
+        self._sst.open(str(file))
+        self._sst[FLUSHED_KEY] = struct.pack("<q", through)
+        blocks = sorted((block for block in rows if len(block)), key=lambda block: block.kind)
+        indexed = [_index_pairs(block, first_new[block.kind]) for block in blocks if block.kind in first_new]
+        self._pending = [*indexed, *map(_row_pairs, blocks)]
+        self._position = 0
+
+    def advance(self, rows_max: int) -> bool:
+        """Write up to `rows_max` pairs more; True when the flush is complete."""
+        try:
+            while self._pending and rows_max > 0:
+                rows_max -= self._write(self._pending[0], rows_max)
+            if self._pending:
+                return False
+            self._sst.finish()
+            self._owner.ingest(self._file, self._through, self._journal_bytes)
+        except Exception as error:
+            raise named_error(error, self._file) from error
+        return True
+
+    def _write(self, pairs: _Pairs, count: int) -> int:
+        """Write up to `count` of some pairs; how many."""
+        sst, keys, values = self._sst, pairs.keys, pairs.values
+        key_bounds, value_bounds = pairs.key_bounds, pairs.value_bounds
+        first = self._position
+        stop = min(first + count, len(key_bounds) - 1)
+        for i in range(first, stop):
+            sst[keys[key_bounds[i] : key_bounds[i + 1]]] = values[value_bounds[i] : value_bounds[i + 1]]
+        self._position = stop
+        if stop == len(key_bounds) - 1:
+            self._pending.pop(0)
+            self._position = 0
+        return stop - first
+
+
+def _row_pairs(block: Rows) -> _Pairs:
+    """Rows under their ordinals."""
+    keys = np.empty((len(block), 10), np.uint8)
+    keys[:, :2] = np.frombuffer(row_prefix(block.kind), np.uint8)
+    keys[:, 2:] = block.ordinals.astype(">u8").view(np.uint8).reshape(-1, 8)
+    key_bounds = list(range(0, keys.size + 1, 10))
+    return _Pairs(keys.tobytes(), key_bounds, block.data.tobytes(), block.bounds.tolist())
+
+
+def _index_pairs(block: Rows, first: int) -> _Pairs:
+    """Ordinals of new rows under their ids."""
+    start, length = row_ids(block)
+    new = np.flatnonzero(block.ordinals >= first)
+    hashes = hash_spans(block.data, start[new], length[new])
+    ids = [
+        block.data[a : a + n].tobytes()
+        for a, n in zip(start[new].tolist(), length[new].tolist(), strict=True)
+    ]
+    order = np.argsort(hashes, kind="stable")
+    keys = id_keys(block.kind, [ids[i] for i in order.tolist()], hashes[order])
+    if (hashes[order[1:]] == hashes[order[:-1]]).any():
+        order = np.array(sorted(order.tolist(), key=lambda i: (int(hashes[i]), ids[i])), np.int64)
+        keys = id_keys(block.kind, [ids[i] for i in order.tolist()], hashes[order])
+    key_bounds = [0, *np.cumsum([len(key) for key in keys]).tolist()]
+    values = block.ordinals[new[order]].astype("<u8").tobytes()
+    return _Pairs(b"".join(keys), key_bounds, values, list(range(0, len(values) + 1, 8)))
