@@ -159,7 +159,7 @@ def _start(scene: Scene) -> tuple[Child, Watch]:
     learner, scorer = scene.start("learner", "learn"), scene.start("scorer", "serve")
     scene.say(f"   Kafka    {scene.cluster.bootstrap}  (librdkafka's embedded cluster, in this process)")
     scene.say(f"   learner  process {learner.process_id}")
-    with _waiting(scene, "starting; the first time kernels are compiled, which takes up to a minute"):
+    with _waiting(scene, "starting; the very first time, kernels are compiled for half a minute"):
         scene.address = scorer.first_line(READY_TIMEOUT_S).removeprefix("listening on ")
         directory = scene.settings.state.directory
         watch = scene.stack.enter_context(Watch(directory, scene.topic, READY_TIMEOUT_S, learner.check))
@@ -178,17 +178,22 @@ def _first_part(scene: Scene, learner: Child, watch: Watch, part: Sequence[Inter
     account = _publish(scene, part)
     scene.say(f"   published at {account.events_per_second:,.0f} events/s; learnt:\n")
     scene.say(f"   {'events':>8} {'events/s':>9}   {'live model':<{BAR_WIDTH + 8}} popularity")
+    with _waiting(scene, "learning"):
+        events_per_second = _watch_learning(scene, learner, watch, before)
+    scene.summary["learnt at"] = f"{events_per_second:,.0f} events/s, durably"
+
+
+def _watch_learning(scene: Scene, learner: Child, watch: Watch, before: Seen) -> float:
+    """Report now and then until everything is learnt; events/s since the first was."""
     reported = first = before
     for seen in _until_applied(scene, learner, watch):
-        done = seen.applied == scene.published
         if seen.applied > first.applied == before.applied:
             first = reported = seen
-        if done or (
-            seen.monotonic_s - reported.monotonic_s >= REPORT_EVERY_S and seen.applied > reported.applied
-        ):
+        due = seen.monotonic_s - reported.monotonic_s >= REPORT_EVERY_S and seen.applied > reported.applied
+        if due or seen.applied == scene.published:
             _report(scene, seen, _speed(reported, seen))
             reported = seen
-    scene.summary["learnt at"] = f"{_speed(first, reported):,.0f} events/s, durably"
+    return _speed(first, reported)
 
 
 def _speed(earlier: Seen, later: Seen) -> float:
@@ -358,12 +363,11 @@ def _keep(scene: Scene) -> NoReturn:
 
 @contextmanager
 def _waiting(scene: Scene, text: str) -> Iterator[None]:
-    """A spinner for a person, a plain line otherwise."""
+    """A spinner with a text, for a person only."""
     if scene.console.is_terminal:
         with scene.console.status(text):
             yield
     else:
-        scene.say(f"   ({text})")
         yield
 
 
