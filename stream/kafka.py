@@ -104,16 +104,20 @@ _UNREACHABLE = frozenset(
 
 
 class _ClientLog:
-    """Takes librdkafka's log lines; lost connections are for `problem()` and repeat many times a second."""
+    """Takes librdkafka's log lines, those that would only repeat themselves at debug level.
+
+    Lost connections are for `problem()` and fail many times a second; and one `[kafka]` table is for
+    consumers and producers, which ignore each other's settings.
+    """
 
     def __init__(self) -> None:
         self._logger = logging.getLogger("stream.kafka")
 
     def log(self, level: int, message: str, *arguments: object) -> None:
-        """Hand one line on, those about connections at debug level."""
-        facility = arguments[0] if arguments else ""
-        connection = facility in ("FAIL", "ERROR", "REQTMOUT", "CONNECT")
-        self._logger.log(logging.DEBUG if connection else level, message, *arguments)
+        """Hand one line on: arguments are facility, client and text."""
+        facility, text = (str(arguments[0]), str(arguments[-1])) if arguments else ("", message)
+        repeats = facility in ("FAIL", "ERROR", "REQTMOUT") or "will be ignored by this" in text
+        self._logger.log(logging.DEBUG if repeats else level, message, *arguments)
 
 
 def _settings(
@@ -209,9 +213,7 @@ class KafkaSource:
         try:
             self._open.list_topics(timeout=timeout_ms / 1_000)
         except ck.KafkaException as error:
-            self._health.connection = (
-                f"no broker answers at {self._servers} ({_reason(error)}); waiting for it"
-            )
+            self._health.connection = _reason(error)
             return False
         self._health.connection = None
         return True
