@@ -193,6 +193,25 @@ def row_ids(rows: Rows) -> tuple[I64, npt.NDArray[np.int32]]:
     return id_start, id_length
 
 
+INDEX_PREFIX_BYTES = 10
+"""Bytes of an index key before the id: `i`, the kind, and the id's hash, big endian."""
+
+
+@numba.njit(cache=True)
+def index_keys(kind, buffer, start, length, hashes, bounds, out) -> None:  # type: ignore[no-untyped-def]
+    """Keys of the index from ids to ordinals, for ids given as spans of `buffer`; key i begins at `out[bounds[i]]`.
+
+    They sort by the ids' hashes, which compiled code can do.
+    """
+    for i in range(len(start)):
+        p = bounds[i]
+        out[p] = ord("i")
+        out[p + 1] = kind
+        for byte in range(8):
+            out[p + 2 + byte] = (hashes[i] >> np.uint64(56 - 8 * byte)) & np.uint64(0xFF)
+        copy_bytes(out, p + INDEX_PREFIX_BYTES, buffer, start[i], length[i])
+
+
 def single_rows(kind: int, rows: Mapping[int, bytes]) -> Rows:
     """Rows that are already bytes, such as global arrays, as one block ascending by ordinal."""
     ordinals = np.array(sorted(rows), np.int64)

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from rocksdict import SstFileWriter
 
-from state.codec import row_ids
-from state.kernels import hash_spans
-from state.rocks import FLUSHED_KEY, id_keys, named_error, row_options, row_prefix
+from state.codec import INDEX_PREFIX_BYTES, index_keys, row_ids
+from state.kernels import I32, I64, U64, hash_spans
+from state.rocks import FLUSHED_KEY, named_error, row_options, row_prefix
 from state.store import Rows
 
 
@@ -94,19 +94,23 @@ def _row_pairs(block: Rows) -> _Pairs:
 
 
 def _index_pairs(block: Rows, first: int) -> _Pairs:
-    """Ordinals of new rows under their ids."""
+    """Ordinals of new rows under their ids, in the order of the ids' hashes."""
     start, length = row_ids(block)
     new = np.flatnonzero(block.ordinals >= first)
-    hashes = hash_spans(block.data, start[new], length[new])
-    ids = [
-        block.data[a : a + n].tobytes()
-        for a, n in zip(start[new].tolist(), length[new].tolist(), strict=True)
-    ]
+    start, length = start[new], length[new]
+    hashes = hash_spans(block.data, start, length)
     order = np.argsort(hashes, kind="stable")
-    keys = id_keys(block.kind, [ids[i] for i in order.tolist()], hashes[order])
     if (hashes[order[1:]] == hashes[order[:-1]]).any():
-        order = np.array(sorted(order.tolist(), key=lambda i: (int(hashes[i]), ids[i])), np.int64)
-        keys = id_keys(block.kind, [ids[i] for i in order.tolist()], hashes[order])
-    key_bounds = [0, *np.cumsum([len(key) for key in keys]).tolist()]
+        order = _by_hash_and_id(block, start, length, hashes)
+    bounds = np.zeros(len(new) + 1, np.int64)
+    np.cumsum(length[order] + INDEX_PREFIX_BYTES, out=bounds[1:])
+    keys = np.empty(bounds[-1], np.uint8)
+    index_keys(block.kind, block.data, start[order], length[order], hashes[order], bounds, keys)
     values = block.ordinals[new[order]].astype("<u8").tobytes()
-    return _Pairs(b"".join(keys), key_bounds, values, list(range(0, len(values) + 1, 8)))
+    return _Pairs(keys.tobytes(), bounds.tolist(), values, list(range(0, len(values) + 1, 8)))
+
+
+def _by_hash_and_id(block: Rows, start: I64, length: I32, hashes: U64) -> I64:
+    """The order of index keys where different ids share a hash."""
+    ids = [block.data[a : a + n].tobytes() for a, n in zip(start.tolist(), length.tolist(), strict=True)]
+    return np.array(sorted(range(len(ids)), key=lambda i: (int(hashes[i]), ids[i])), np.int64)

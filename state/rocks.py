@@ -19,6 +19,7 @@ The row family is written by nothing but the ingestion of one SST file per flush
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from rocksdict import (
     Rdict,
 )
 
-from state.codec import FORMAT, unpack_journal, unpack_schedule
+from state.codec import FORMAT, INDEX_PREFIX_BYTES, index_keys, unpack_journal, unpack_schedule
 from state.errors import (
     FormatMismatchError,
     StoreCorruptError,
@@ -43,7 +44,7 @@ from state.errors import (
     StoreLockedError,
     StoreMissingError,
 )
-from state.kernels import U64, spans
+from state.kernels import spans
 from state.store import I64, Head, JournalEntry, OutboxRecord, Rows, TopicPartition
 
 FAMILIES = ("journal", "rows", "schedule", "outbox")
@@ -64,13 +65,15 @@ def row_prefix(kind: int) -> bytes:
     return b"r" + bytes([kind])
 
 
-def id_keys(kind: int, ids: Sequence[bytes], hashes: U64) -> list[bytes]:
-    """Keys of the index from ids to ordinals.
-
-    They sort by the ids' hashes, which a flush can do in compiled code.
-    """
-    prefix, digits = b"i" + bytes([kind]), hashes.astype(">u8").tobytes()
-    return [prefix + digits[8 * i : 8 * i + 8] + name for i, name in enumerate(ids)]
+def id_keys(kind: int, ids: Sequence[bytes]) -> list[bytes]:
+    """Keys of the index from ids to ordinals."""
+    buffer, start, length, hashes = spans(ids)
+    bounds = np.zeros(len(ids) + 1, np.int64)
+    np.cumsum(length + INDEX_PREFIX_BYTES, out=bounds[1:])
+    keys = np.empty(bounds[-1], np.uint8)
+    index_keys(kind, buffer, start, length, hashes, bounds, keys)
+    joined = keys.tobytes()
+    return [joined[a:b] for a, b in pairwise(bounds.tolist())]
 
 
 def current_directory(directory: Path) -> Path:
@@ -215,7 +218,7 @@ class RocksView:
 
     def lookup(self, kind: int, ids: Sequence[bytes]) -> I64:
         """Ordinals of ids in the row family, -1 where absent."""
-        values = self._get(self._rows, id_keys(kind, ids, spans(ids)[3]))
+        values = self._get(self._rows, id_keys(kind, ids))
         return np.array(
             [-1 if value is None else int.from_bytes(value, "little") for value in values], np.int64
         )

@@ -192,6 +192,8 @@ class Loop:
             for records in polled
             for partition, part in by_partition(records)
         }
+        if self._source.problem():
+            return last
         now = int(time.time() * 1000)
         return last | {
             partition: now for partition, caught_up in self._source.caught_up().items() if caught_up

@@ -136,7 +136,10 @@ class Step:
             counts[counter] += len(new)
             table.touched_at[added] = batch_seq
             self.learner.start(self.model, table, added, hashes[new])  # type: ignore[arg-type]
-            slots = table.find(buffer, start, length, hashes)  # type: ignore[arg-type]
+            slot_of = np.full(len(first), -1, np.int64)
+            slot_of[new] = added
+            missing = np.flatnonzero(first >= 0)
+            slots[missing] = slot_of[first[missing]]
         return slots, np.isin(first, refused) if len(refused) else np.zeros(len(slots), np.bool_)
 
     def _learnable(
