@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from state import maps
 from state.codec import Kind, pack_rows, read_headers, rows_size, unpack_rows
-from state.errors import RowsExhaustedError
+from state.errors import RowsExhaustedError, StoreCorruptError
 from state.kernels import hash_spans, spans
 from state.store import I64, U8, Rows
 
@@ -24,7 +24,7 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 def block_sizes(history_max: int) -> I64:
-    """Sizes of history blocks: growing by about a half, multiples of four, the last one holds a full history."""
+    """Sizes of history blocks: growing by half, multiples of four; the last one holds a full history."""
     sizes = [4]
     while sizes[-1] < history_max:
         sizes.append(min(sizes[-1] + max(4, sizes[-1] // 8 * 4), -(-history_max // 4) * 4))
@@ -36,7 +36,8 @@ class Table:
 
     Columns have one row per slot: `vectors` float32 [capacity, rank]; `bias`, `accumulator` float32;
     `interactions` int32 (learnt so far); `changed_at` int64 (micro-batch of the last change); items also
-    `popularity` float64 and `popular_at` int64. `touched_at` int64 is when a slot was last needed; it is not stored.
+    `popularity` float64 and `popular_at` int64. `touched_at` int64 is when a slot was last needed; it is not
+    stored.
     """
 
     def __init__(self, kind: Kind, capacity: int, history_max: int, *, dense: bool) -> None:
@@ -121,7 +122,7 @@ class Table:
         return [arena[a:b].tobytes() for a, b in zip(start.tolist(), stop.tolist(), strict=True)]
 
     def history(self, slot: int) -> tuple[npt.NDArray[np.uint32], F32]:
-        """Ordinals on the other side and signed strengths, oldest first; views, valid until the next change."""
+        """Ordinals on the other side and signed strengths, oldest first: views, until the next change."""
         entries = slice(self._entry_start[slot], self._entry_start[slot] + self._entry_length[slot])
         return self._other[entries], self._strength[entries]
 
@@ -148,14 +149,23 @@ class Table:
         return slots
 
     def apply(self, rows: Rows) -> I64:
-        """Insert packed rows, or overwrite those that are resident; their slots."""
+        """Insert packed rows, or overwrite those that are resident; their slots.
+
+        Raises StoreCorruptError if one of them cannot be a row of this table.
+        """
         id_start, id_length, entry_length = read_headers(self.kind, rows)
+        if entry_length.max(initial=0) > self.history_max:
+            longest = int(entry_length.argmax())
+            raise StoreCorruptError(
+                f"{self.kind.name} row {rows.ordinals[longest]} has a history of {entry_length[longest]} and the "
+                f"bound is {self.history_max}: the store is damaged; restore a checkpoint or relearn from the log"
+            )
         slots = self.find_ordinals(rows.ordinals)
         new = np.flatnonzero(slots < 0)
         if len(new):
             hashes = hash_spans(rows.data, id_start[new], id_length[new])
             slots[new] = self.add(rows.data, id_start[new], id_length[new], hashes, rows.ordinals[new])
-        self._reserve_entries(int(entry_length.sum()) + 4 * len(rows))
+        self._reserve_entries(int(self._sizes[np.searchsorted(self._sizes, entry_length)].sum()))
         maps.make_room(
             slots,
             entry_length,
@@ -216,6 +226,7 @@ class Table:
         self._free.extend(slots.tolist())
         self.size -= len(slots)
         self._id_bytes -= int(self._id_length[slots].sum())
+        self._id_length[slots] = 0
 
     def append(self, slots: I64, others: I64, strengths: F32) -> None:
         """Append interactions to histories, in order."""
@@ -262,8 +273,8 @@ class Table:
                 slots = np.concatenate([np.array(taken, np.int64), np.arange(self._fresh, highest)])
         if highest > self.capacity:
             raise RowsExhaustedError(
-                f"{highest} resident {self.kind.name} rows are needed and the bound is {self.capacity}: raise "
-                "`state.rows_max` (users) or `state.items_max` (items), or lower `learning.batch_events_max`"
+                f"{highest} resident {self.kind.name} rows are needed and the bound is {self.capacity}: "
+                "raise `state.rows_max` (users) or `state.items_max` (items), or lower `learning.batch_events_max`"
             )
         self._fresh = max(self._fresh, highest)
         self._used[slots] = True
@@ -311,7 +322,7 @@ class Table:
 
 
 def _grown(array: npt.NDArray[Number], needed: int) -> npt.NDArray[Number]:
-    """A copy with room for `needed` elements and half as many again; the new part costs no memory until written."""
+    """A copy with room for `needed` elements and half as many again; what is not written costs no memory."""
     larger = np.zeros(needed + needed // 2, array.dtype)
     larger[: len(array)] = array
     return larger
