@@ -80,7 +80,7 @@ def factor_columns(rank: int) -> tuple[Column, ...]:
 
 
 HISTORY = (Column("other", np.uint32), Column("strength", np.float32))
-"""The latest interactions, oldest first: ordinal on the other side, signed strength (a rating if explicit)."""
+"""The latest interactions, oldest first: ordinal on the other side, signed strength (or the rating)."""
 
 
 def user_kind(rank: int) -> Kind:
@@ -179,8 +179,9 @@ def read_headers(kind: Kind, rows: Rows) -> tuple[I64, npt.NDArray[np.int32], np
         bad = int(wrong[0]) if len(wrong) else -1
     if bad >= 0:
         raise StoreCorruptError(
-            f"{kind.name} row {rows.ordinals[bad]} has {rows.bounds[bad + 1] - rows.bounds[bad]} bytes, which no row of "
-            f"format {FORMAT} has: the store is damaged or of another rank; restore a checkpoint or relearn from the log"
+            f"{kind.name} row {rows.ordinals[bad]} has {rows.bounds[bad + 1] - rows.bounds[bad]} bytes, "
+            f"which no row of format {FORMAT} has: the store is damaged or of another rank; "
+            "restore a checkpoint or relearn from the log"
         )
     return id_start, id_length, entry_length
 
@@ -199,7 +200,7 @@ INDEX_PREFIX_BYTES = 10
 
 @numba.njit(cache=True)
 def index_keys(kind, buffer, start, length, hashes, bounds, out) -> None:  # type: ignore[no-untyped-def]
-    """Keys of the index from ids to ordinals, for ids given as spans of `buffer`; key i begins at `out[bounds[i]]`.
+    """Keys of the index from ids (spans of `buffer`) to ordinals; key i begins at `out[bounds[i]]`.
 
     They sort by the ids' hashes, which compiled code can do.
     """
@@ -244,7 +245,8 @@ def unpack_journal(value: bytes) -> JournalEntry:
             )
         if version != FORMAT:
             raise FormatMismatchError(
-                f"a journal entry has format {version}, this program reads {FORMAT}: run `livefactor state upgrade`"
+                f"a journal entry has format {version}, this program reads {FORMAT}: "
+                "run `livefactor state upgrade`"
             )
         p, rows = _JOURNAL_HEADER.size, []
         for _ in range(blocks):
@@ -254,12 +256,23 @@ def unpack_journal(value: bytes) -> JournalEntry:
             bounds = np.frombuffer(value, "<i8", n + 1, p + 8 * n)
             data = np.frombuffer(value, np.uint8, size, p + 8 * (2 * n + 1))
             p += 8 * (2 * n + 1) + size
-            rows.append(Rows(kind, ordinals, bounds, data))
-    except (struct.error, ValueError) as error:
+            rows.append(_checked(Rows(kind, ordinals, bounds, data)))
+        if p != len(value):
+            raise ValueError(f"{len(value) - p} bytes follow its last row")
+    except (struct.error, ValueError, OverflowError) as error:
         raise StoreCorruptError(
-            f"a journal entry is cut short ({error}): restore a checkpoint or relearn"
+            f"a journal entry is damaged ({error}): restore a checkpoint or relearn from the log"
         ) from error
     return JournalEntry(batch_seq, tuple(rows))
+
+
+def _checked(rows: Rows) -> Rows:
+    """Rows whose bounds lie within their data: compiled code reads along them without looking."""
+    if rows.bounds[0] != 0 or rows.bounds[-1] != len(rows.data) or (np.diff(rows.bounds) < 0).any():
+        raise ValueError("rows do not lie one after the other")
+    if len(rows) and (rows.ordinals[0] < 0 or (np.diff(rows.ordinals) <= 0).any()):
+        raise ValueError("ordinals do not ascend")
+    return rows
 
 
 def pack_schedule(entry: Mapping[str, object]) -> bytes:

@@ -9,13 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from state.codec import EVENT_IDS, single_rows
+from state.errors import StoreCorruptError
 from state.store import Rows
 
 CHUNK = 1_024
 """Hashes in one stored row (8 KiB)."""
 
-CHUNKS_MAX = 4_096
-"""Ordinals set aside for one partition; the last one holds how many hashes were ever written."""
+CHUNKS_MAX = 16_384
+"""Ordinals set aside for one partition, enough for the largest `decode.event_ids_kept`.
+
+The last one holds how many hashes were ever written.
+"""
 
 U64 = npt.NDArray[np.uint64]
 
@@ -101,14 +105,17 @@ class EventIds:
         self._stale: set[int] = set()
 
     def admit(self, partition: int, hashes: U64) -> npt.NDArray[np.bool_]:
-        """Which of a partition's hashes (0: no key), in order of offset, were seen before; the others are now seen."""
+        """Which of a partition's hashes (0: no key), in order of offset, were seen before.
+
+        The others are now seen.
+        """
         duplicate = np.zeros(len(hashes), np.bool_)
         if self.kept == 0 or not hashes.any():
             return duplicate
         if partition in self._stale:
             self._rings[partition].restore()
             self._stale.discard(partition)
-        ring = self._rings.setdefault(partition, _Ring(self.kept))
+        ring = self._ring(partition)
         before = ring.written
         ring.written = int(_admit(hashes, ring.hashes, before, ring.table, duplicate))
         first, _ = self._dirty.get(partition, (before, 0))
@@ -134,13 +141,25 @@ class EventIds:
         """Restore stored rows."""
         for i, ordinal in enumerate(rows.ordinals.tolist()):
             partition, chunk = divmod(ordinal, CHUNKS_MAX)
-            ring = self._rings.setdefault(partition, _Ring(self.kept))
-            values = np.frombuffer(rows.row(i), np.uint64)
+            ring = self._ring(partition)
+            size = len(ring.hashes[chunk * CHUNK : (chunk + 1) * CHUNK]) if chunk < CHUNKS_MAX - 1 else 1
+            value = rows.row(i)
+            if size == 0 or len(value) != 8 * size:
+                raise StoreCorruptError(
+                    f"event ids of partition {partition}: a row of {len(value)} bytes is not one of a ring "
+                    f"of {self.kept}: the store is damaged; restore a checkpoint or relearn from the log"
+                )
+            values = np.frombuffer(value, np.uint64)
             if chunk == CHUNKS_MAX - 1:
                 ring.written = int(values[0])
             else:
-                ring.hashes[chunk * CHUNK : chunk * CHUNK + len(values)] = values
+                ring.hashes[chunk * CHUNK : chunk * CHUNK + size] = values
             self._stale.add(partition)
+
+    def _ring(self, partition: int) -> _Ring:
+        if partition not in self._rings:
+            self._rings[partition] = _Ring(self.kept)
+        return self._rings[partition]
 
     def _chunks(self, partition: int, first: int, last: int) -> dict[int, bytes]:
         """Rows that hold the hashes numbered `first` to `last - 1`, and the count."""

@@ -157,8 +157,8 @@ class Table:
         if entry_length.max(initial=0) > self.history_max:
             longest = int(entry_length.argmax())
             raise StoreCorruptError(
-                f"{self.kind.name} row {rows.ordinals[longest]} has a history of {entry_length[longest]} and the "
-                f"bound is {self.history_max}: the store is damaged; restore a checkpoint or relearn from the log"
+                f"{self.kind.name} row {rows.ordinals[longest]} has a history of {entry_length[longest]} and "
+                f"the bound is {self.history_max}: the store is damaged; restore a checkpoint, or relearn"
             )
         slots = self.find_ordinals(rows.ordinals)
         new = np.flatnonzero(slots < 0)
@@ -274,7 +274,8 @@ class Table:
         if highest > self.capacity:
             raise RowsExhaustedError(
                 f"{highest} resident {self.kind.name} rows are needed and the bound is {self.capacity}: "
-                "raise `state.rows_max` (users) or `state.items_max` (items), or lower `learning.batch_events_max`"
+                "raise `state.rows_max` (users) or `state.items_max` (items), "
+                "or lower `learning.batch_events_max`"
             )
         self._fresh = max(self._fresh, highest)
         self._used[slots] = True

@@ -73,8 +73,13 @@ class Model:
             self._apply_globals(rows)
         elif rows.kind == EVENT_IDS:
             self.event_ids.apply(rows)
-        else:
+        elif rows.kind in (USER, ITEM):
             self.table(rows.kind).apply(rows)
+        else:
+            raise StoreCorruptError(
+                f"there are rows of kind {rows.kind}, which this program does not know: "
+                "the store is damaged or newer than the program; use the version that wrote it"
+            )
 
     def pack(self, users: I64, items: I64, globals_changed: Iterable[str]) -> tuple[Rows, ...]:
         """Rows of the slots and global arrays that changed, and of event ids seen since the last call."""

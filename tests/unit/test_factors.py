@@ -37,6 +37,7 @@ def histories(rows: Table) -> dict[bytes, list[tuple[int, float]]]:
     }
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1_000))
 def test_block_sizes_end_at_a_full_history_and_waste_little(history_max):
     sizes = block_sizes(history_max).tolist()
