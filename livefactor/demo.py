@@ -49,6 +49,7 @@ CLICKS = 3
 SHOWN = 5
 REPORT_EVERY_S = 1.0
 POLL_S = 0.05
+KEEP_SLEEP_S = 0.5
 READY_TIMEOUT_S = 120.0
 LEARN_TIMEOUT_S = 300.0
 VERIFY_TIMEOUT_S = 300.0
@@ -358,7 +359,7 @@ def _keep(scene: Scene) -> NoReturn:
     )
     scene.say(f"   livefactor state inspect --config {scene.config}")
     while True:
-        signal.pause()
+        time.sleep(KEEP_SLEEP_S)
 
 
 @contextmanager

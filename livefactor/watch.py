@@ -9,7 +9,7 @@ from typing import Self
 
 import orjson
 
-from state.errors import StoreMissingError
+from state.errors import StoreError
 from state.reader import RocksReader
 
 OPEN_INTERVAL_S = 0.1
@@ -36,14 +36,17 @@ class Watch:
     def __init__(
         self, directory: Path, topic: str, timeout_s: float, check: Callable[[], None] = lambda: None
     ) -> None:
-        """Wait for the store to appear; `check` may raise meanwhile. Raises StoreMissingError in the end."""
+        """Wait for the store to appear; `check` may raise meanwhile.
+
+        Raises StoreError if it cannot be opened in time: one that is just being created cannot, either.
+        """
         self._topic = topic
         deadline_s = time.monotonic() + timeout_s
         while True:
             try:
                 self._reader = RocksReader(directory)
                 return
-            except StoreMissingError:
+            except StoreError:
                 check()
                 if time.monotonic() > deadline_s:
                     raise

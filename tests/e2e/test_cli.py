@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from kafka_broker import KafkaBroker, java_available
 
+from livefactor import Client
 from livefactor.settings import Settings, load
+from state.errors import ConfigError, ScorerError
 from state.store import Commit
 from state.writer import RocksWriter
 from stream.identity import identity
@@ -384,3 +386,25 @@ def wait_for_answer(place: Place, *arguments: str, deadline_s: float = 60.0) -> 
         if done.returncode == 0:
             return json.loads(done.stdout)
         assert time.monotonic() < end_s, done.stderr
+
+
+def test_a_client_reads_its_own_write(place: Place, tmp_path: Path):
+    assert place.run("publish", str(write_events(tmp_path / "e.csv", 200))).returncode == 0
+    with running("learn", "--config", place.config), running("serve", "--config", place.config) as scorer:
+        address = first_line(scorer).removeprefix("listening on ")
+        wait_for_answer(place, "recommend", "nobody", "--set", f"serving.listen={address}")
+        with Client(address, {"bootstrap.servers": place.cluster.bootstrap}) as client:
+            assert client.recommend("newcomer").cold
+            position = client.publish("newcomer", "item-1", "click", event_id="once")
+            answer = client.recommend("newcomer", 5, min_position=position, timeout_s=30)
+            assert not answer.cold
+            assert "item-1" not in answer.item_ids
+            assert position in answer.meta.positions
+            with pytest.raises(ScorerError, match="k") as caught:
+                client.recommend("newcomer", 0)
+            assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_a_client_without_kafka_settings_cannot_publish():
+    with Client("127.0.0.1:1") as client, pytest.raises(ConfigError, match=r"bootstrap\.servers"):
+        client.publish("ann", "film")

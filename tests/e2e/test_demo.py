@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rocksdict import Options, Rdict
+
+from livefactor.watch import Watch
+from state.errors import StoreError
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +65,15 @@ def read_until(process: subprocess.Popen[str], pattern: str, deadline_s: float =
             return text
         assert time.monotonic() < end_s, text
     raise AssertionError(f"the demo ended before {pattern!r}:\n{text}")
+
+
+def test_a_store_that_is_still_being_created_is_waited_for(tmp_path: Path):
+    (tmp_path / "generation").write_text("generation-000001\n")
+    Rdict(str(tmp_path / "generation-000001"), Options(raw_mode=True)).close()
+    looks: list[float] = []
+    with pytest.raises(StoreError):
+        Watch(tmp_path, "topic", 0.35, check=lambda: looks.append(time.monotonic()))
+    assert len(looks) >= 3
 
 
 def test_the_demo_shows_everything_and_ends_with_exit_code_0(tmp_path: Path):
