@@ -151,9 +151,10 @@ def named_error(error: Exception, path: Path) -> StoreError:
         return StoreLockedError(
             f"{path} is open in another process: stop it, or wait for it with --standby ({text})"
         )
-    if "Corruption" in text or "not an sstable" in text or "checksum" in text.lower():
+    if any(sign in text for sign in ("Corruption", "not an sstable", "checksum", "No such file")):
         return StoreCorruptError(
-            f"a file of {path} is damaged: {text}. Restore a checkpoint from versions/, or delete the store and relearn"
+            f"a file of {path} is damaged or missing: {text}. If it keeps a learner from starting, restore a "
+            "checkpoint from versions/, or delete the store and relearn; a scorer tries again by itself"
         )
     return StoreError(f"RocksDB cannot use {path}: {text}")
 
@@ -169,11 +170,14 @@ class RocksView:
     def _release(self) -> None:
         """Close the database: it stays open for as long as anything refers to one of its families."""
         del self._journal, self._rows, self._schedule, self._outbox
-        self._database.close()
+        try:
+            self._database.close()
+        except Exception as error:
+            raise named_error(error, self.path) from error
 
     def identity(self) -> Mapping[str, Any]:
         """What the store was created for: format, model, rank, algorithm and the like; empty in a new store."""
-        value = self._database.get(b"identity")
+        (value,) = self._get(self._database, [b"identity"])
         identity: Mapping[str, Any] = orjson.loads(value) if value else {}
         if identity and identity["format"] != FORMAT:
             raise FormatMismatchError(
@@ -183,17 +187,14 @@ class RocksView:
 
     def flushed_through(self) -> int:
         """Micro-batch that the row family is complete through."""
-        value = self._rows.get(FLUSHED_KEY)
+        (value,) = self._get(self._rows, [FLUSHED_KEY])
         return int(struct.unpack("<q", value)[0]) if value else 0
 
     def head(self) -> Head:
         """Offsets, sequence numbers and memos of the view."""
-        try:
-            value, applied = self._get(self._database, [b"head", b"applied"])
-            memo = {key[5:].decode(): content for key, content in self._prefixed(self._database, b"memo/")}
-            flushed = self.flushed_through()
-        except Exception as error:
-            raise named_error(error, self.path) from error
+        value, applied = self._get(self._database, [b"head", b"applied"])
+        memo = {key[5:].decode(): content for key, content in self._prefixed(self._database, b"memo/")}
+        flushed = self.flushed_through()
         head: dict[str, Any] = orjson.loads(value) if value else dict(_NEW_HEAD)
         return Head(
             generation=head["generation"],
@@ -255,17 +256,31 @@ class RocksView:
         for key, value in self._items(self._outbox, number_key(after + 1)):
             yield int.from_bytes(key, "big"), unpack_outbox(value)
 
-    @staticmethod
-    def _get(family: Rdict, keys: list[bytes]) -> list[bytes | None]:
+    def _get(self, family: Rdict, keys: list[bytes]) -> list[bytes | None]:
         """Values of keys; one call, since rocksdict lets other threads run only during such."""
-        found: Any = family.get(keys) if keys else []  # type: ignore[arg-type]
+        try:
+            found: Any = family.get(keys) if keys else []  # type: ignore[arg-type]
+        except Exception as error:
+            raise named_error(error, self.path) from error
         return list(found)
 
-    @staticmethod
-    def _items(family: Rdict, first: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Pairs from a key on; keys are bytes, since every family is in raw mode."""
+    def _items(self, family: Rdict, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs from a key on; keys are bytes, since every family is in raw mode.
+
+        rocksdict ends an iteration at a damaged block as if it were the last one, so what follows the end
+        is looked for once more, where an error shows.
+        """
         pairs: Any = family.items(from_key=first)
-        yield from pairs
+        last = first
+        try:
+            for pair in pairs:
+                last = pair[0] + b"\x00"
+                yield pair
+            rest = family.iter()
+            rest.seek(last)
+            rest.status()
+        except Exception as error:
+            raise named_error(error, self.path) from error
 
     def _prefixed(self, family: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._items(family, prefix):

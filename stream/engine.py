@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from state.codec import EVENT_IDS, GLOBAL, ITEM, USER
-from state.errors import RowsExhaustedError
+from state.errors import RowsExhaustedError, StoreCorruptError
 from state.model import Model
 from state.store import Commit, Flush, OutboxRecord, Rows, TopicPartition, Writer
 from stream import control
@@ -74,10 +74,17 @@ class Engine:
                 self.model.apply(rows)
         self._first_new = self._next_ordinals()
         self._dirty_rows = 0
+        recovered = head.flushed_through
         for entry in self.store.journal(head.flushed_through):
+            recovered = entry.batch_seq
             self._dirty_rows += sum(map(len, entry.rows))
             for rows in entry.rows:
                 self.model.apply(rows)
+        if recovered != head.batch_seq:
+            raise StoreCorruptError(
+                f"rows can be restored through micro-batch {recovered} and the offsets stand at {head.batch_seq}: "
+                "part of the store is lost; restore a checkpoint from versions/, or delete the store and relearn"
+            )
         if PREQUENTIAL_MEMO in head.memo:
             self.prequential.restore(head.memo[PREQUENTIAL_MEMO])
         self._set_control(control.Control.restore(head.memo.get(control.MEMO, b"")))
