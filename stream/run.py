@@ -49,7 +49,7 @@ def run_learner(
     stop = stop or stop_on_signals()
     lock = DirectoryLock(settings.state.directory)
     if standby:
-        _warm_up(settings)
+        warm_up(settings)
         _wait_for(lock, stop)
     if stop.is_set():
         return
@@ -83,7 +83,7 @@ def _wait_for(lock: DirectoryLock, stop: Event) -> None:
             stop.wait(STANDBY_POLL_S)
 
 
-def _warm_up(settings: LearnerSettings) -> None:
+def warm_up(settings: LearnerSettings) -> None:
     """Learn one event in memory, so that no kernel has to be loaded when it is our turn."""
     event = Interaction(user_id="u", item_id="i", value=1.0).SerializeToString()
     one = np.zeros(1, np.int64)
