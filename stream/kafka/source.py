@@ -1,0 +1,312 @@
+"""Where records come from: `stream.source.Source` over a broker.
+
+Callbacks record facts; `poll` acts on them.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import confluent_kafka as ck
+import numpy as np
+import orjson
+
+from state.errors import BrokerUnreachableError, SourceError, TopicMissingError
+from state.store import TopicPartition
+from stream.events import Records
+from stream.kafka.client import (
+    CONSUMER_DEFAULTS,
+    CONSUMER_FIXED,
+    REQUEST_TIMEOUT_MS,
+    UNKNOWN_TOPIC,
+    UNREACHABLE,
+    Setting,
+    client_settings,
+    code_of,
+    make_client,
+    named_error,
+    reason_of,
+)
+from stream.kafka.health import SILENCE_MAX_S, Health
+from stream.kafka.messages import columns, place
+from stream.source import require_offset_in_log
+
+Answer = TypeVar("Answer")
+
+RETRY_PAUSE_S = 0.1
+COMMIT_INTERVAL_S = 1.0
+# What one consume() call may return at most, by librdkafka's own limit.
+CONSUME_MAX = 1_000_000
+
+_NOT_IN_LOG = frozenset({ck.KafkaError._AUTO_OFFSET_RESET, ck.KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+class KafkaSource:
+    """`stream.source.Source` over a broker: every partition of `topics`, from explicit positions.
+
+    `kafka` is the user's table of librdkafka settings. `group` names the group whose offsets lag
+    tools read. Requests that must be answered wait at most `request_timeout_ms`.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, Setting],
+        group: str,
+        topics: Sequence[str],
+        request_timeout_ms: int = REQUEST_TIMEOUT_MS,
+    ) -> None:
+        self._topics = tuple(topics)
+        self._timeout_s = request_timeout_ms / 1_000
+        self._servers = kafka.get("bootstrap.servers", "(no bootstrap.servers)")
+        self._positions: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._health = Health()
+        self._failure: SourceError | None = None
+        self._group_offsets: dict[TopicPartition, int] = {}
+        self._commit_due_s = 0.0
+        settings = client_settings(kafka, {"group.id": group, **CONSUMER_DEFAULTS}, CONSUMER_FIXED)
+        callbacks = {
+            "error_cb": self._health.note_error,
+            "stats_cb": self._note_statistics,
+            "on_commit": _note_commit,
+        }
+        self._consumer: ck.Consumer | None = make_client(ck.Consumer, {**settings, **callbacks})
+
+    def wait_until_reachable(self, timeout_ms: int) -> bool:
+        """Whether a broker answers, waiting at most this long; if not, `problem()` says why."""
+        try:
+            self._open.list_topics(timeout=timeout_ms / 1_000)
+        except ck.KafkaException as error:
+            self._health.connection = reason_of(error)
+            return False
+        self._health.connection = None
+        return True
+
+    def partitions(self) -> Sequence[TopicPartition]:
+        """Every partition of the topics that exists now, sorted.
+
+        Raises:
+            TopicMissingError: one of the topics does not exist.
+            BrokerUnreachableError: no broker answered in time.
+        """
+        return sorted(
+            TopicPartition(topic, partition)
+            for topic in self._topics
+            for partition in self._partitions_of(topic, self._timeout_s)
+        )
+
+    def limits(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """(first offset kept, next offset to be written) of each partition, asked of the broker.
+
+        Raises:
+            TopicMissingError: there is no such topic or partition.
+            BrokerUnreachableError: no broker answered in time.
+        """
+        found = {where: self._limits_of(where) for where in partitions}
+        self._ends.update((where, end) for where, (_, end) in found.items())
+        return found
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, and only these, from these offsets on."""
+        self._positions = dict(positions)
+        self._failure = None
+        self._open.assign([ck.TopicPartition(*where, offset) for where, offset in positions.items()])
+
+    def poll(self, records_max: int, timeout_ms: int) -> Sequence[Records]:
+        """What has arrived, waiting at most `timeout_ms` for the first: one `Records` per topic, each
+        ordered by partition and offset; never more than `records_max` records in all.
+
+        Raises:
+            OffsetExpiredError: a position lies below the log's start.
+            OffsetAheadError: a position lies above the log's end.
+            TopicMissingError: an assigned topic was deleted.
+        """
+        self._check()
+        self._commit_when_due()
+        deadline_s = time.monotonic() + timeout_ms / 1_000
+        while True:
+            wait_s = max(0.0, deadline_s - time.monotonic())
+            records = self._take(self._receive(min(records_max, CONSUME_MAX), wait_s))
+            if records:
+                return records
+            self._check()
+            if time.monotonic() >= deadline_s:
+                return []
+
+    def caught_up(self) -> Mapping[TopicPartition, bool]:
+        """Whether everything the broker is known to hold of a partition has been polled; no waiting.
+
+        A silent broker is known to hold nothing more: ask `problem()` too.
+        """
+        return {where: 0 <= self._known_end(where) <= position for where, position in self._positions.items()}
+
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Tell lag tools where the state stands, at most once a second; never waits, never fails."""
+        self._group_offsets.update(positions)
+        self._commit_when_due()
+
+    def problem(self) -> str | None:
+        """What keeps records from arriving, in words for an operator; None when nothing does."""
+        return self._health.problem(str(self._servers))
+
+    def close(self) -> None:
+        """Write the last group offsets if a broker answers; let go of sockets and threads."""
+        consumer = self._consumer
+        if consumer is None:
+            return
+        if self.problem() is None:
+            self._commit_due_s = 0.0
+            self._commit_when_due()
+        consumer.close()
+        self._consumer = None
+
+    @property
+    def _open(self) -> ck.Consumer:
+        if self._consumer is None:
+            raise RuntimeError("the source is closed")
+        return self._consumer
+
+    def _partitions_of(self, topic: str, timeout_s: float) -> tuple[int, ...]:
+        def ask(wait_s: float) -> tuple[int, ...]:
+            found = self._open.list_topics(topic, timeout=wait_s).topics[topic]
+            if found.error is not None:
+                raise ck.KafkaException(found.error)
+            return tuple(found.partitions)
+
+        return self._answer(ask, f"topic {topic}", timeout_s)
+
+    def _limits_of(self, where: TopicPartition) -> tuple[int, int]:
+        def ask(wait_s: float) -> tuple[int, int]:
+            first, end = self._open.get_watermark_offsets(ck.TopicPartition(*where), timeout=wait_s)
+            return first, end
+
+        return self._answer(
+            ask, f"limits of topic {where.topic} partition {where.partition}", self._timeout_s
+        )
+
+    def _answer(self, ask: Callable[[float], Answer], doing: str, timeout_s: float) -> Answer:
+        """Ask until a broker answers, for a bounded time: just after its start it may refuse."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            left_s = max(0.001, deadline_s - time.monotonic())
+            try:
+                return ask(left_s)
+            except ck.KafkaException as error:
+                if code_of(error) not in UNREACHABLE or time.monotonic() + RETRY_PAUSE_S >= deadline_s:
+                    raise named_error(error, doing, self._servers) from error
+                time.sleep(RETRY_PAUSE_S)
+
+    def _receive(self, records_max: int, wait_s: float) -> list[ck.Message]:
+        """At most `records_max` messages and events, soon after the first of them is there.
+
+        One `consume(n, wait)` would wait the whole time unless n arrive.
+        """
+        consumer = self._open
+        ready = consumer.consume(records_max, 0)
+        if ready or wait_s == 0:
+            return ready
+        first = consumer.consume(1, wait_s)
+        if first and records_max > 1:
+            first += consumer.consume(records_max - 1, 0)
+        return first
+
+    def _take(self, messages: list[ck.Message]) -> list[Records]:
+        """Columns of the messages; events among them are noted."""
+        errors = list(map(ck.Message.error, messages))
+        if any(errors):
+            for message, error in zip(messages, errors, strict=True):
+                if error is not None:
+                    self._note_event(message, error)
+            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+        records = [columns(topic, part) for topic, part in self._by_topic(messages)]
+        for part in records:
+            self._advance(part)
+        return records
+
+    def _by_topic(self, messages: list[ck.Message]) -> list[tuple[str, list[ck.Message]]]:
+        """Messages of each topic that has any, in the order of the topics."""
+        if not messages:
+            return []
+        names: list[Any] = list(map(ck.Message.topic, messages))
+        if names.count(names[0]) == len(names):
+            return [(names[0], messages)]
+        parts: dict[str, list[ck.Message]] = {topic: [] for topic in self._topics}
+        for name, message in zip(names, messages, strict=True):
+            parts[name].append(message)
+        return [(topic, part) for topic, part in parts.items() if part]
+
+    def _advance(self, records: Records) -> None:
+        """Move the positions past the records."""
+        self._health.refusal = None
+        last = np.append(np.flatnonzero(np.diff(records.partitions)), len(records) - 1)
+        for partition, offset in zip(
+            records.partitions[last].tolist(), records.offsets[last].tolist(), strict=True
+        ):
+            self._positions[TopicPartition(records.topic, partition)] = offset + 1
+
+    def _note_event(self, message: ck.Message, error: ck.KafkaError) -> None:
+        """Sort a message that is no record into: end of partition, permanent failure, passing refusal."""
+        where, offset = place(message)
+        code = error.code()
+        if code == ck.KafkaError._PARTITION_EOF:
+            # Transaction markers at the end take offsets but are no records.
+            self._positions[where] = max(self._positions.get(where, 0), offset)
+            self._health.refusal = None
+        elif code in _NOT_IN_LOG:
+            self._note_not_in_log(where)
+        elif code in UNKNOWN_TOPIC:
+            self._health.suspects.add(where.topic)
+        else:
+            self._health.refusal = f"topic {where.topic} partition {where.partition}: {error.str()}; retrying"
+
+    def _note_not_in_log(self, where: TopicPartition) -> None:
+        """Find out on which side of the log the position lies; ask again where it lies inside after all."""
+        position = self._positions[where]
+        try:
+            require_offset_in_log(where, position, self._limits_of(where))
+        except BrokerUnreachableError as error:
+            self._health.refusal = str(error)
+        except SourceError as error:
+            self._failure = error
+            return
+        self._open.seek(ck.TopicPartition(*where, position))
+
+    def _check(self) -> None:
+        """Raise what an earlier poll found; its records were handed out first."""
+        for topic in self._health.take_suspects():
+            try:
+                self._partitions_of(topic, SILENCE_MAX_S)
+            except TopicMissingError as error:
+                self._failure = error
+            except SourceError as error:
+                self._health.refusal = str(error)
+        if self._failure is not None:
+            raise self._failure
+
+    def _known_end(self, where: TopicPartition) -> int:
+        """The partition's end as of the latest answer about it, below 0 while there is none."""
+        _, end = self._open.get_watermark_offsets(ck.TopicPartition(*where), cached=True)
+        return max(end, self._ends.get(where, -1))
+
+    def _note_statistics(self, statistics: str) -> None:
+        self._health.note_statistics(orjson.loads(statistics), self._positions)
+
+    def _commit_when_due(self) -> None:
+        now_s = time.monotonic()
+        if not self._group_offsets or now_s < self._commit_due_s:
+            return
+        offsets = [ck.TopicPartition(*where, offset) for where, offset in self._group_offsets.items()]
+        self._group_offsets.clear()
+        self._commit_due_s = now_s + COMMIT_INTERVAL_S
+        try:
+            self._open.commit(offsets=offsets, asynchronous=True)
+        except ck.KafkaException as error:
+            _note_commit(error.args[0], [])
+
+
+def _note_commit(error: ck.KafkaError | None, _: object) -> None:
+    if error is not None:
+        logging.getLogger("stream.kafka").info(
+            "group offsets, for lag tools only, were not written: %s", error.str()
+        )
