@@ -111,12 +111,12 @@ class Process:
         """When an event was first logged; waits for it."""
         return self.until(lambda: next((at for name, at in self.logged() if name == event), None))
 
-    def until(self, look: Callable[[], T | None]) -> T:
+    def until(self, look: Callable[[], T | None], timeout_s: float = READY_S) -> T:
         """What `look` finds, as soon as it finds something. Raises ChildFailedError if the process ends."""
-        deadline_s = time.monotonic() + READY_S
+        deadline_s = time.monotonic() + timeout_s
         while (found := look()) is None:
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f"waited {READY_S} s{self.child.log_tail()}")
+                raise TimeoutError(f"waited {timeout_s} s{self.child.log_tail()}")
             self.child.check()
             time.sleep(POLL_S)
         return found

@@ -19,7 +19,7 @@ from quixstreams.state import State
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from protos.events_pb2 import Interaction  # noqa: E402
+from protos.events_pb2 import Interaction
 
 RANK = 64
 STEP, STEP_BIAS = np.float32(0.05), np.float32(0.025)

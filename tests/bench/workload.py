@@ -19,7 +19,8 @@ from protos.events_pb2 import Interaction
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
-from kafka_broker import KafkaBroker as KafkaBroker  # noqa: E402  the benchmarks' door to the tests' broker
+from kafka_broker import KafkaBroker as KafkaBroker
+from realdata import ROOT as DATA  # noqa: F401
 
 CHUNK = 10_000
 QUEUED_MAX = 200_000
