@@ -19,12 +19,14 @@ from state.model import Model
 from state.store import Rows
 from stream import popularity
 from stream.config import LearningConfig, PrequentialConfig
-from stream.events import I64, Changed, Interactions, Learnable, Records, Rejected
+from stream.events import I32, I64, U8, U64, Changed, Interactions, Learnable, Records, Rejected
 from stream.learner import Learner
 from stream.meaning import strengths
 from stream.prequential import Prequential, position_hashes
 
 Mask = npt.NDArray[np.bool_]
+Spans = tuple[U8, I64, I32, U64]
+"""Ids: a buffer, where each begins, how long it is, and its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,95 +54,94 @@ class Step:
         self.frozen = learning.freeze
 
     def __call__(self, records: Records, interactions: Interactions, batch_seq: int) -> Outcome:
-        """Learn one batch. Users of the batch that exist are resident, and so are those in touched items' histories."""
+        """Learn one batch.
+
+        Users of the batch that exist are resident, and so are those in touched items' histories.
+        """
         counts: Counter[str] = Counter(events=len(interactions))
-        fresh = ~self._duplicates(records, interactions)
         strength, meaningful = strengths(interactions, self._learning)
-        wanted = fresh & (meaningful | interactions.remove)
-        counts["duplicates"] = int((~fresh).sum())
-        counts["not_learnt"] = int((fresh & ~wanted).sum())
-        rejected: tuple[Rejected, ...] = ()
-        changed = _nothing()
-        if not self.frozen and wanted.any():
-            users, items, rejected = self._rows_of(interactions, wanted, batch_seq)
-            known = (users >= 0) & (items >= 0)
+        wanted = meaningful | interactions.remove
+        rejected = self._without_room(interactions, wanted)
+        admitted = ~np.isin(interactions.record, [refusal.record for refusal in rejected])
+        duplicate = self._duplicates(records, interactions, admitted)
+        wanted &= admitted & ~duplicate
+        counts["duplicates"] = int(duplicate.sum())
+        changed, learnt = _nothing(), 0
+        if wanted.any():
+            users, items = self._rows_of(interactions, wanted, batch_seq)
+            known = wanted & (users >= 0) & (items >= 0)
             events = self._learnable(records, interactions, users, items, strength, known)
             self.prequential.score(self.model, events)
-            changed = self._learn(events, batch_seq)
-            counts["learnt"] = len(events)
-            counts.update({f"refused_{reason}": n for reason, n in changed.refused.items()})
-        elif self.frozen:
-            counts["frozen"] = int(wanted.sum())
+            if not self.frozen:
+                clock = self.model.clock
+                changed = self._learn(events, batch_seq)
+                learnt = self.model.clock - clock
+        counts["frozen" if self.frozen else "learnt"] = int(wanted.sum()) if self.frozen else learnt
+        counts["not_learnt"] = int((admitted & ~duplicate).sum()) - counts["frozen"] - counts["learnt"]
+        counts.update({f"refused_{reason}": n for reason, n in changed.refused.items()})
         return Outcome(self._pack(changed), rejected, counts)
 
-    def _duplicates(self, records: Records, interactions: Interactions) -> Mask:
-        """Events whose idempotency key was seen before in their partition."""
+    def _duplicates(self, records: Records, interactions: Interactions, admitted: Mask) -> Mask:
+        """Events whose idempotency key their partition has seen; those of admitted events now are seen."""
         duplicate = np.zeros(len(interactions), np.bool_)
-        if interactions.event_id.any():
+        keys = np.where(admitted, interactions.event_id, np.uint64(0))
+        if keys.any():
             partitions = records.partitions[interactions.record]
             for partition in np.unique(partitions).tolist():
                 of_partition = np.flatnonzero(partitions == partition)
-                duplicate[of_partition] = self.model.event_ids.admit(
-                    partition, interactions.event_id[of_partition]
-                )
+                duplicate[of_partition] = self.model.event_ids.admit(partition, keys[of_partition])
         return duplicate
 
-    def _rows_of(
-        self, interactions: Interactions, wanted: Mask, batch_seq: int
-    ) -> tuple[I64, I64, tuple[Rejected, ...]]:
-        """Slots of users and items, created where they are new; -1 where an event is not to be learnt."""
-        model = self.model
-        buffer = interactions.buffer
-        item_spans = (buffer, interactions.item_start, interactions.item_length, interactions.item_hash)
-        user_spans = (buffer, interactions.user_start, interactions.user_length, interactions.user_hash)
-        creating = wanted & ~interactions.remove
-        room = model.items_max - model.item_count
-        items, full = self._slots(model.items, 1, item_spans, creating, room, batch_seq)
-        users, _ = self._slots(model.users, 0, user_spans, creating & ~full, model.users.capacity, batch_seq)
-        users[~wanted] = -1
-        rejected = tuple(
-            Rejected(
-                record,
-                "learn",
-                f"the item is new and the catalogue is full with {model.items_max} items: raise `state.items_max`, "
-                "then replay the dead letters",
-                "catalogue_full",
-            )
-            for record in np.unique(interactions.record[full]).tolist()
-        )
-        return users, items, rejected
+    def _without_room(self, interactions: Interactions, wanted: Mask) -> tuple[Rejected, ...]:
+        """Records with an item that is new when the catalogue is full.
 
-    def _slots(
-        self,
-        table: Table,
-        counter: int,
-        spans: tuple[npt.NDArray[np.generic], ...],
-        creating: Mask,
-        room: int,
-        batch_seq: int,
-    ) -> tuple[I64, Mask]:
-        """Slots of ids, new rows being made in event order for those of `creating`, up to `room` of them.
-
-        Also which events found no room.
+        They are rejected whole, and before their idempotency keys count as seen: so they can be replayed.
         """
+        model = self.model
+        room = model.items_max - model.item_count
+        if self.frozen or len(interactions) <= room:
+            return ()
+        buffer, start, length, hashes = _item_spans(interactions)
+        slots = model.items.find(buffer, start, length, hashes)
+        first = np.empty(len(slots), np.int64)
+        maps.distinct_spans(buffer, start, length, hashes, wanted & ~interactions.remove & (slots < 0), first)
+        new = np.flatnonzero(first == np.arange(len(first)))
+        refused = np.unique(interactions.record[np.isin(first, new[room:])])
+        reason = (
+            f"the item is new and the catalogue is full with {model.items_max} items: "
+            "raise `state.items_max`, then replay the dead letters"
+        )
+        return tuple(Rejected(record, "learn", reason, "catalogue_full") for record in refused.tolist())
+
+    def _rows_of(self, interactions: Interactions, wanted: Mask, batch_seq: int) -> tuple[I64, I64]:
+        """Slots of users and items, created where learning needs new ones, else -1."""
+        creating = wanted & ~interactions.remove & (not self.frozen)
+        items = self._slots(self.model.items, 1, _item_spans(interactions), creating, batch_seq)
+        users = self._slots(self.model.users, 0, _user_spans(interactions), creating, batch_seq)
+        return users, items
+
+    def _slots(self, table: Table, counter: int, spans: Spans, creating: Mask, batch_seq: int) -> I64:
+        """Slots of ids, -1 where there is none; those of `creating` are made in event order."""
         buffer, start, length, hashes = spans
-        slots = table.find(buffer, start, length, hashes)  # type: ignore[arg-type]
+        slots = table.find(buffer, start, length, hashes)
         first = np.empty(len(slots), np.int64)
         maps.distinct_spans(buffer, start, length, hashes, creating & (slots < 0), first)
         new = np.flatnonzero(first == np.arange(len(first)))
-        refused, new = new[room:], new[:room]
         if len(new):
             counts = self.model.globals["counts"]
             ordinals = counts[counter] + np.arange(len(new))
-            added = table.add(buffer, start[new], length[new], hashes[new], ordinals)  # type: ignore[arg-type]
+            added = table.add(buffer, start[new], length[new], hashes[new], ordinals)
             counts[counter] += len(new)
             table.touched_at[added] = batch_seq
-            self.learner.start(self.model, table, added, hashes[new])  # type: ignore[arg-type]
+            self.learner.start(self.model, table, added, hashes[new])
             slot_of = np.full(len(first), -1, np.int64)
             slot_of[new] = added
             missing = np.flatnonzero(first >= 0)
             slots[missing] = slot_of[first[missing]]
-        return slots, np.isin(first, refused) if len(refused) else np.zeros(len(slots), np.bool_)
+            # What a batch adds and takes back again is found although only the first makes a row.
+            others = np.flatnonzero((slots < 0) & ~creating)
+            slots[others] = table.find(buffer, start[others], length[others], hashes[others])
+        return slots
 
     def _learnable(
         self,
@@ -214,6 +215,14 @@ class Step:
     def _pack(self, changed: Changed) -> tuple[Rows, ...]:
         names = ("counts", "clock", *self.learner.globals_changed) if len(changed.users) else ()
         return self.model.pack(changed.users, changed.items, names)
+
+
+def _user_spans(interactions: Interactions) -> Spans:
+    return interactions.buffer, interactions.user_start, interactions.user_length, interactions.user_hash
+
+
+def _item_spans(interactions: Interactions) -> Spans:
+    return interactions.buffer, interactions.item_start, interactions.item_length, interactions.item_hash
 
 
 def _nothing() -> Changed:
