@@ -39,7 +39,6 @@ LIKED_FROM = 7
 LEARNING = (
     f"learning.min_value={LIKED_FROM}",
     # For many films with few ratings each.
-    "als.reg=0.003",
     # Measure one event in twenty, whatever the size of the catalogue.
     "prequential.work_max=1000000",
 )

@@ -21,6 +21,7 @@ from state.errors import (
     RankMismatchError,
     StoreError,
     StoreLockedError,
+    StoreMissingError,
 )
 from state.flush import RocksFlush
 from state.rocks import (
@@ -32,6 +33,10 @@ from state.rocks import (
     pack_outbox,
 )
 from state.store import Commit, Head, JournalEntry, Rows, TopicPartition
+
+FIRST_GENERATION = "generation-000001"
+LOCK_PATIENCE_S = 0.5
+"""How long a lock may be held by someone who only looks, such as `livefactor doctor`."""
 
 Probe = Callable[[str], None]
 """Called at each named point of a durable step; crash tests end the process there."""
@@ -61,7 +66,11 @@ class DirectoryLock:
 
     def acquire(self) -> None:
         """Take the lock or raise StoreLockedError."""
-        if not self.try_acquire():
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while not self.try_acquire():
+            if time.monotonic() < deadline:
+                time.sleep(LOCK_PATIENCE_S / 10)
+                continue
             raise StoreLockedError(
                 f"{self._path.parent} is owned by the learner with process id {self._path.read_text().strip() or '?'}: "
                 "stop it, wait for it with `livefactor learn --standby`, or set another `state.directory`"
@@ -103,6 +112,8 @@ class RocksWriter(RocksView):
             name: self._database.get_column_family_handle(name) for name in ("journal", "schedule", "outbox")
         }
         self._check_identity({"format": FORMAT, **identity})
+        if not (config.directory / "generation").exists():
+            write_atomically(config.directory / "generation", path.name.encode() + b"\n")
         self._head = super().head()
         self._flushed = self._head.flushed_through
         last: Any = next(iter(self._outbox.keys(backwards=True)), b"")
@@ -117,15 +128,15 @@ class RocksWriter(RocksView):
         probe("opened")
 
     def _prepare(self) -> Path:
-        """Make the directories, the pointer file, and an empty place for files to be ingested."""
+        """Where the database is or will be, and an empty place for files to be ingested."""
         directory = self._config.directory
         self._staging = directory / "staging"
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir()
-        pointer = directory / "generation"
-        if not pointer.exists():
-            write_atomically(pointer, b"generation-000001\n")
-        return current_directory(directory)
+        try:
+            return current_directory(directory)
+        except StoreMissingError:
+            return directory / FIRST_GENERATION
 
     def _check_identity(self, identity: Mapping[str, Any]) -> None:
         stored = self.identity()

@@ -62,7 +62,7 @@ class DecodeConfig(Section):
 class AlsConfig(Section):
     """`[als]`: streaming implicit alternating least squares."""
 
-    alpha: float = Field(0.03, gt=0, le=100, description="Weight of the unobserved pairs.")
+    alpha: float = Field(0.02, gt=0, le=100, description="Weight of the unobserved pairs.")
     reg: float = Field(0.03, gt=0, le=1e6, description="Ridge lambda.")
     reg_exponent: float = Field(
         1.0, ge=0, le=2, description="nu of the frequency-scaled ridge lambda (n + alpha |I|)^nu."
