@@ -13,6 +13,8 @@ Client = TypeVar("Client")
 
 REQUEST_TIMEOUT_MS = 30_000
 
+LOG = logging.getLogger("stream.kafka")
+
 # The user's `[kafka]` table overrides these.
 _DEFAULTS: Mapping[str, Setting] = {
     "reconnect.backoff.max.ms": 1_000,
@@ -27,7 +29,7 @@ CONSUMER_DEFAULTS: Mapping[str, Setting] = {
     "session.timeout.ms": 2_000,
     "heartbeat.interval.ms": 500,
 }
-PRODUCER_DEFAULTS: Mapping[str, Setting] = {
+_PRODUCER_DEFAULTS: Mapping[str, Setting] = {
     # As the Java client partitions, so that a user's events stay in one partition whoever sends them.
     "partitioner": "murmur2_random",
     # The topic's own limit decides, not the client's.
@@ -41,7 +43,7 @@ CONSUMER_FIXED: Mapping[str, Setting] = {
     "enable.partition.eof": True,
 }
 # librdkafka refuses any `acks` but `all` beside it, under all of that setting's names.
-PRODUCER_FIXED: Mapping[str, Setting] = {"enable.idempotence": True}
+_PRODUCER_FIXED: Mapping[str, Setting] = {"enable.idempotence": True}
 
 UNKNOWN_TOPIC = frozenset(
     {
@@ -77,14 +79,11 @@ class _ClientLog:
     consumers and producers, which ignore each other's settings.
     """
 
-    def __init__(self) -> None:
-        self._logger = logging.getLogger("stream.kafka")
-
     def log(self, level: int, message: str, *arguments: object) -> None:
         """Hand one line on: arguments are facility, client and text."""
         facility, text = (str(arguments[0]), str(arguments[-1])) if arguments else ("", message)
         repeats = facility in ("FAIL", "ERROR", "REQTMOUT") or "will be ignored by this" in text
-        self._logger.log(logging.DEBUG if repeats else level, message, *arguments)
+        LOG.log(logging.DEBUG if repeats else level, message, *arguments)
 
 
 def client_settings(
@@ -103,6 +102,20 @@ def client_settings(
                 f'[kafka] "{name}" must stay {str(value).lower()}: exactly-once rests on it, so remove it'
             )
     return {**_DEFAULTS, **defaults, **kafka, **fixed}
+
+
+def producer_settings(kafka: Mapping[str, Setting]) -> dict[str, Any]:
+    """What every producer runs with.
+
+    Raises:
+        ConfigError: the user's settings contradict what must not be changed.
+    """
+    return client_settings(kafka, _PRODUCER_DEFAULTS, _PRODUCER_FIXED)
+
+
+def servers_of(kafka: Mapping[str, Setting]) -> str:
+    """The brokers' addresses, for messages to an operator."""
+    return str(kafka.get("bootstrap.servers", "(no bootstrap.servers)"))
 
 
 def make_client(make: Callable[..., Client], settings: Mapping[str, Any]) -> Client:
@@ -129,16 +142,21 @@ def reason_of(error: BaseException) -> str:
     return str(cause.str()) if isinstance(cause, ck.KafkaError) else str(cause)
 
 
-def named_error(error: ck.KafkaException, doing: str, servers: object) -> SourceError:
+def named_error(error: ck.KafkaException, doing: str, servers: str) -> SourceError:
     """The error of ours that says what librdkafka's means while `doing` something."""
     reason = f"{doing}: {reason_of(error)}"
     if code_of(error) in UNKNOWN_TOPIC:
         return TopicMissingError(f"{reason}. Run `livefactor topics create`, or correct [topics]")
     if code_of(error) in UNREACHABLE:
-        return BrokerUnreachableError(
-            f"{reason}. No broker answers at {servers}: "
-            'check that it runs, [kafka] "bootstrap.servers" and the network'
-        )
+        return unreachable(reason, servers)
     return SourceError(
         f"{reason} (broker {servers}). Check the broker's access rules and the [kafka] settings"
+    )
+
+
+def unreachable(reason: str, servers: str) -> BrokerUnreachableError:
+    """The error that says where nobody answers, and what to look at."""
+    return BrokerUnreachableError(
+        f"{reason}. No broker answers at {servers}: "
+        'check that it runs, [kafka] "bootstrap.servers" and the network'
     )

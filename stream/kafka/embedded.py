@@ -7,6 +7,8 @@ import confluent_kafka as ck
 
 from stream.kafka.client import Setting, make_client
 
+ANSWER_TIMEOUT_S = 10.0
+
 
 class EmbeddedCluster:
     """A broker inside this process for demos and quick tests: librdkafka's own, over real TCP.
@@ -18,7 +20,7 @@ class EmbeddedCluster:
     def __init__(self, topics: Sequence[str] = ()) -> None:
         settings = {"test.mock.num.brokers": 1, "bootstrap.servers": "replaced"}
         self._host: ck.Producer | None = make_client(ck.Producer, settings)
-        brokers = self._host.list_topics(timeout=10).brokers.values()
+        brokers = self._host.list_topics(timeout=ANSWER_TIMEOUT_S).brokers.values()
         self.bootstrap = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
         self.create_topics(topics)
 
@@ -35,7 +37,7 @@ class EmbeddedCluster:
         if self._host is None:
             raise RuntimeError("the embedded cluster is closed")
         for topic in topics:
-            self._host.list_topics(topic, timeout=10)
+            self._host.list_topics(topic, timeout=ANSWER_TIMEOUT_S)
 
     def close(self) -> None:
         """End the cluster; its records are gone."""

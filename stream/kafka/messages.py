@@ -48,9 +48,10 @@ def columns(topic: str, messages: list[ck.Message]) -> Records:
 def _headers(messages: list[ck.Message]) -> list[Headers | None]:
     """Headers of each message: null values as empty ones, names that are no UTF-8 as one marker."""
     headers: list[Any] = []
+    unread = map(ck.Message.headers, messages)
     while len(headers) < len(messages):
         try:
-            headers.extend(map(ck.Message.headers, messages[len(headers) :]))
+            headers.extend(unread)
         except (SystemError, UnicodeDecodeError):
             # The client cannot show these, and must not be asked a second time.
             headers.append(UNREADABLE_HEADERS)

@@ -10,11 +10,9 @@ import confluent_kafka as ck
 
 from state.store import OutboxRecord
 from stream.kafka.client import (
-    PRODUCER_DEFAULTS,
-    PRODUCER_FIXED,
     Setting,
-    client_settings,
     make_client,
+    producer_settings,
     reason_of,
 )
 
@@ -40,7 +38,7 @@ class KafkaSink:
         self._acknowledged: list[int] = []
         self._problem: str | None = None
         self._broken = False
-        self._producer = self._connect()
+        self._producer: ck.Producer | None = self._connect()
 
     def send(self, record_id: int, record: OutboxRecord) -> bool:
         """Hand a record over; False when the queue is full and the caller should come back later.
@@ -57,7 +55,7 @@ class KafkaSink:
 
     def poll(self) -> Sequence[int]:
         """Ids that a broker has acknowledged since the last call; failed sends are retried by themselves."""
-        self._producer.poll(0)
+        self._open.poll(0)
         if self._broken:
             self._reconnect()
         self._send_again()
@@ -69,7 +67,7 @@ class KafkaSink:
         deadline_s = time.monotonic() + timeout_ms / 1_000
         acknowledged = list(self.poll())
         while self._outgoing and time.monotonic() < deadline_s:
-            self._producer.poll(0.01)
+            self._open.poll(0.01)
             acknowledged += self.poll()
         return acknowledged
 
@@ -79,17 +77,25 @@ class KafkaSink:
 
     def close(self) -> None:
         """Let go of sockets and threads; what was not acknowledged stays in the outbox."""
-        self._producer.purge()
+        if self._producer is not None:
+            self._producer.purge()
+        # Its callbacks hold the sink: a cycle, with threads that would live until the next collection.
+        self._producer = None
+
+    @property
+    def _open(self) -> ck.Producer:
+        if self._producer is None:
+            raise RuntimeError("the sink is closed")
+        return self._producer
 
     def _connect(self) -> ck.Producer:
-        settings = client_settings(self._kafka, PRODUCER_DEFAULTS, PRODUCER_FIXED)
-        return make_client(ck.Producer, {**settings, "error_cb": self._note_error})
+        return make_client(ck.Producer, {**producer_settings(self._kafka), "error_cb": self._note_error})
 
     def _produce(self, record_id: int) -> bool:
         """Queue a record; False when the queue is full."""
         record = self._outgoing[record_id].record
         try:
-            self._producer.produce(
+            self._open.produce(
                 record.topic,
                 value=record.value,
                 key=record.key,
@@ -134,7 +140,7 @@ class KafkaSink:
 
         Purging reports its records as failed, and so they are put back.
         """
-        self._producer.purge()
-        self._producer.poll(0)
+        self._open.purge()
+        self._open.poll(0)
         self._producer = self._connect()
         self._broken = False

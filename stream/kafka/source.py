@@ -3,7 +3,6 @@
 Callbacks record facts; `poll` acts on them.
 """
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from stream.events import Records
 from stream.kafka.client import (
     CONSUMER_DEFAULTS,
     CONSUMER_FIXED,
+    LOG,
     REQUEST_TIMEOUT_MS,
     UNKNOWN_TOPIC,
     UNREACHABLE,
@@ -27,6 +27,7 @@ from stream.kafka.client import (
     make_client,
     named_error,
     reason_of,
+    servers_of,
 )
 from stream.kafka.health import SILENCE_MAX_S, Health
 from stream.kafka.messages import columns, place
@@ -58,7 +59,7 @@ class KafkaSource:
     ) -> None:
         self._topics = tuple(topics)
         self._timeout_s = request_timeout_ms / 1_000
-        self._servers = kafka.get("bootstrap.servers", "(no bootstrap.servers)")
+        self._servers = servers_of(kafka)
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._health = Health()
@@ -103,7 +104,7 @@ class KafkaSource:
             TopicMissingError: there is no such topic or partition.
             BrokerUnreachableError: no broker answered in time.
         """
-        found = {where: self._limits_of(where) for where in partitions}
+        found = {where: self._limits_of(where, self._timeout_s) for where in partitions}
         self._ends.update((where, end) for where, (_, end) in found.items())
         return found
 
@@ -116,6 +117,9 @@ class KafkaSource:
     def poll(self, records_max: int, timeout_ms: int) -> Sequence[Records]:
         """What has arrived, waiting at most `timeout_ms` for the first: one `Records` per topic, each
         ordered by partition and offset; never more than `records_max` records in all.
+
+        A position or topic that the broker seems not to have is asked about first, which may take
+        another `SILENCE_MAX_S` for each.
 
         Raises:
             OffsetExpiredError: a position lies below the log's start.
@@ -148,7 +152,7 @@ class KafkaSource:
 
     def problem(self) -> str | None:
         """What keeps records from arriving, in words for an operator; None when nothing does."""
-        return self._health.problem(str(self._servers))
+        return self._health.problem(self._servers)
 
     def close(self) -> None:
         """Write the last group offsets if a broker answers; let go of sockets and threads."""
@@ -176,14 +180,12 @@ class KafkaSource:
 
         return self._answer(ask, f"topic {topic}", timeout_s)
 
-    def _limits_of(self, where: TopicPartition) -> tuple[int, int]:
+    def _limits_of(self, where: TopicPartition, timeout_s: float) -> tuple[int, int]:
         def ask(wait_s: float) -> tuple[int, int]:
             first, end = self._open.get_watermark_offsets(ck.TopicPartition(*where), timeout=wait_s)
             return first, end
 
-        return self._answer(
-            ask, f"limits of topic {where.topic} partition {where.partition}", self._timeout_s
-        )
+        return self._answer(ask, f"limits of topic {where.topic} partition {where.partition}", timeout_s)
 
     def _answer(self, ask: Callable[[float], Answer], doing: str, timeout_s: float) -> Answer:
         """Ask until a broker answers, for a bounded time: just after its start it may refuse."""
@@ -264,7 +266,7 @@ class KafkaSource:
         """Find out on which side of the log the position lies; ask again where it lies inside after all."""
         position = self._positions[where]
         try:
-            require_offset_in_log(where, position, self._limits_of(where))
+            require_offset_in_log(where, position, self._limits_of(where, SILENCE_MAX_S))
         except BrokerUnreachableError as error:
             self._health.refusal = str(error)
         except SourceError as error:
@@ -307,6 +309,4 @@ class KafkaSource:
 
 def _note_commit(error: ck.KafkaError | None, _: object) -> None:
     if error is not None:
-        logging.getLogger("stream.kafka").info(
-            "group offsets, for lag tools only, were not written: %s", error.str()
-        )
+        LOG.info("group offsets, for lag tools only, were not written: %s", error.str())

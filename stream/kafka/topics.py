@@ -14,6 +14,7 @@ from stream.kafka.client import (
     code_of,
     make_client,
     named_error,
+    servers_of,
 )
 
 # A dead letter carries the original bytes and our headers, so its topic takes more than the original's.
@@ -45,7 +46,7 @@ class _Admin:
     """Requests about topics, each waiting a bounded time."""
 
     def __init__(self, kafka: Mapping[str, Setting], timeout_ms: int) -> None:
-        self._servers = kafka.get("bootstrap.servers", "(no bootstrap.servers)")
+        self._servers = servers_of(kafka)
         self._timeout_s = timeout_ms / 1_000
         self._client = make_client(admin.AdminClient, client_settings(kafka, {}, {}))
 

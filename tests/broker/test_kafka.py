@@ -1,8 +1,10 @@
 """Source, sink, publisher and topics against a real Apache Kafka broker."""
 
+import gc
 import re
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import confluent_kafka as ck
 import pytest
@@ -31,6 +33,7 @@ from stream.kafka import (
     KafkaPublisher,
     KafkaSink,
     KafkaSource,
+    Setting,
     check_topics,
     create_topics,
 )
@@ -196,6 +199,33 @@ def test_a_publisher_names_what_went_wrong() -> None:
         publisher.publish("topic", b"k", b"v")
         with pytest.raises(BrokerUnreachableError, match=f"1 published records.*{address}"):
             publisher.flush(200)
+
+
+def test_a_publisher_waits_for_room_no_longer_than_told() -> None:
+    """Nobody listens and the queue is full: publishing fails by name instead of waiting on."""
+    address = f"127.0.0.1:{free_port()}"
+    settings = {"bootstrap.servers": address, "queue.buffering.max.messages": 1}
+    with KafkaPublisher(settings, room_timeout_ms=200) as publisher:
+        publisher.publish("topic", b"k", b"v")
+        with pytest.raises(BrokerUnreachableError, match=f"stayed full for 200 ms.*{address}"):
+            publisher.publish("topic", b"k", b"v")
+
+
+@pytest.mark.parametrize("connect", [KafkaPublisher, KafkaSink])
+def test_closing_ends_the_threads_at_once(
+    connect: Callable[[dict[str, Setting]], KafkaPublisher | KafkaSink], ground: BrokerGround
+) -> None:
+    """Without waiting for Python to collect what holds a closed producer."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(list(Path("/proc/self/task").iterdir()))
+        client = connect(ground.settings)
+        assert len(list(Path("/proc/self/task").iterdir())) > before
+        client.close()
+        eventually(lambda: len(list(Path("/proc/self/task").iterdir())) <= before, "threads to end")
+    finally:
+        gc.enable()
 
 
 def test_a_publisher_raises_what_the_broker_refuses(ground: BrokerGround, broker: KafkaBroker) -> None:
