@@ -137,7 +137,10 @@ def apply_tuning(options: Options, tuning: Mapping[str, Any]) -> None:
             raise StoreError(
                 f"[rocksdb] {name} is not an option of RocksDB here: remove it or correct its name"
             )
-        setter(value)
+        try:
+            setter(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StoreError(f"[rocksdb] {name} cannot be {value!r}: {error}") from error
 
 
 def named_error(error: Exception, path: Path) -> StoreError:
@@ -160,7 +163,7 @@ def named_error(error: Exception, path: Path) -> StoreError:
 
 
 class RocksView:
-    """The reading half of a store on one open database. Implements `state.store.Reader` but for catching up."""
+    """The reading half of a store on one open database: `state.store.Reader` but for catching up."""
 
     def __init__(self, database: Rdict, path: Path) -> None:
         self.path = path
@@ -176,12 +179,13 @@ class RocksView:
             raise named_error(error, self.path) from error
 
     def identity(self) -> Mapping[str, Any]:
-        """What the store was created for: format, model, rank, algorithm and the like; empty in a new store."""
+        """What the store was created for: format, model, rank and the like; empty in a new store."""
         (value,) = self._get(self._database, [b"identity"])
         identity: Mapping[str, Any] = orjson.loads(value) if value else {}
         if identity and identity["format"] != FORMAT:
             raise FormatMismatchError(
-                f"{self.path} has format {identity['format']}, this program format {FORMAT}: run `livefactor state upgrade`"
+                f"{self.path} has format {identity['format']}, this program format {FORMAT}: "
+                "run `livefactor state upgrade`"
             )
         return identity
 

@@ -72,8 +72,9 @@ class DirectoryLock:
                 time.sleep(LOCK_PATIENCE_S / 10)
                 continue
             raise StoreLockedError(
-                f"{self._path.parent} is owned by the learner with process id {self._path.read_text().strip() or '?'}: "
-                "stop it, wait for it with `livefactor learn --standby`, or set another `state.directory`"
+                f"{self._path.parent} is owned by the learner with process id "
+                f"{self._path.read_text().strip() or '?'}: stop it, wait for it with "
+                "`livefactor learn --standby`, or set another `state.directory`"
             )
 
     def release(self) -> None:
@@ -96,7 +97,8 @@ class RocksWriter(RocksView):
         """Open the store under `config.directory`, creating it if there is none.
 
         `identity`: model, rank, algorithm, feedback and other facts that the rows depend on; a store of
-        another identity is refused with the error that names the difference. `lock`: already acquired, or None to acquire it here.
+        another identity is refused with the error that names the difference. `lock`: already acquired, or
+        None to acquire it here.
         """
         self._config, self._probe = config, probe
         self._lock = lock or DirectoryLock(config.directory)
@@ -111,9 +113,18 @@ class RocksWriter(RocksView):
         self._families: dict[str, Any] = {
             name: self._database.get_column_family_handle(name) for name in ("journal", "schedule", "outbox")
         }
-        self._check_identity({"format": FORMAT, **identity})
-        if not (config.directory / "generation").exists():
-            write_atomically(config.directory / "generation", path.name.encode() + b"\n")
+        try:
+            self._check_identity({"format": FORMAT, **identity})
+            if not (config.directory / "generation").exists():
+                write_atomically(config.directory / "generation", path.name.encode() + b"\n")
+            self._restore()
+        except BaseException:
+            self.close()
+            raise
+        probe("opened")
+
+    def _restore(self) -> None:
+        """Take up from what is stored."""
         self._head = super().head()
         self._flushed = self._head.flushed_through
         last: Any = next(iter(self._outbox.keys(backwards=True)), b"")
@@ -125,7 +136,6 @@ class RocksWriter(RocksView):
         self.journal_bytes = sum(
             len(value) for _, value in self._items(self._journal, number_key(self._flushed + 1))
         )
-        probe("opened")
 
     def _prepare(self) -> Path:
         """Where the database is or will be, and an empty place for files to be ingested."""
@@ -146,10 +156,9 @@ class RocksWriter(RocksView):
         errors: dict[str, type[StoreError]] = {"model": ModelMismatchError, "rank": RankMismatchError}
         for name, value in identity.items():
             if stored.get(name) != value:
-                self.close()
                 raise errors.get(name, AlgorithmMismatchError)(
-                    f"the store in {self._config.directory} has {name} = {stored.get(name)!r} and the settings say {value!r}: "
-                    "restore the setting, or give the new model another `state.directory`"
+                    f"the store in {self._config.directory} has {name} = {stored.get(name)!r} and the settings "
+                    f"say {value!r}: restore the setting, or give the new model another `state.directory`"
                 )
 
     @property
@@ -168,7 +177,7 @@ class RocksWriter(RocksView):
         """Write one micro-batch atomically.
 
         1. Pack the journal entry.
-        2. Put it, the head (offsets, batch_seq), the schedule entry, memos and outbox records into one WriteBatch.
+        2. Put it, the head (offsets, batch_seq), schedule entry, memos and outbox records into one WriteBatch.
         3. Write it to the write-ahead log and the memtables: from here on the batch has happened.
         4. Sync the log, if it is time to.
         """
@@ -256,7 +265,7 @@ class RocksWriter(RocksView):
         self._synced = time.monotonic()
 
     def trim_journal(self) -> None:
-        """Delete journal entries that were flushed long enough ago for every scorer to have seen the flush."""
+        """Delete journal entries whose flush is so long ago that every scorer has seen it."""
         due = time.monotonic() - self._config.journal_keep_ms / 1000
         expired = [through for flushed_at, through in self._trims if flushed_at <= due]
         if expired:

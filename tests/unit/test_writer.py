@@ -1,0 +1,263 @@
+"""What only the store in RocksDB has: files, locks, guards, and tuning."""
+
+import os
+import subprocess
+import sys
+import time
+
+import orjson
+import pytest
+import store_checks
+from rocksdict import AccessType
+from store_checks import commit, flush, journal, users
+
+from state.codec import USER
+from state.config import StateConfig
+from state.errors import (
+    AlgorithmMismatchError,
+    FormatMismatchError,
+    ModelMismatchError,
+    RankMismatchError,
+    StoreCorruptError,
+    StoreError,
+    StoreLockedError,
+    StoreMissingError,
+)
+from state.reader import RocksReader
+from state.rocks import current_directory, open_database
+from state.writer import DirectoryLock, RocksWriter
+
+IDENTITY = {
+    "model": "films",
+    "rank": 4,
+    "algorithm": "als",
+    "feedback": "implicit",
+    "history_max": 100,
+    "event_ids_kept": 10,
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    return StateConfig(directory=tmp_path / "state", sync="never")
+
+
+@pytest.fixture
+def writer(config):
+    store = RocksWriter(config, IDENTITY)
+    yield store
+    if hasattr(store, "_journal"):
+        store.close()
+
+
+def filled(config, **fields):
+    """A closed store with two flushed users and one more in the journal."""
+    store = RocksWriter(config.model_copy(update=fields), IDENTITY)
+    commit(store, users(u0=b"a", u1=b"b"), offsets={store_checks.P0: 2})
+    flush(store, users(u0=b"a", u1=b"b"), first_new={USER: 0})
+    commit(store, users(u2=b"c"), offsets={store_checks.P0: 3})
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("model", "books", ModelMismatchError),
+        ("rank", 8, RankMismatchError),
+        ("algorithm", "sgd", AlgorithmMismatchError),
+        ("feedback", "explicit", AlgorithmMismatchError),
+        ("history_max", 50, AlgorithmMismatchError),
+        ("event_ids_kept", 20, AlgorithmMismatchError),
+    ],
+)
+def test_another_identity_is_refused_by_name_and_changes_nothing(config, name, value, error):
+    filled(config)
+    with pytest.raises(error, match=rf"(?s){name}.*{value}.*state\.directory"):
+        RocksWriter(config, {**IDENTITY, name: value})
+    store = RocksWriter(config, IDENTITY)
+    assert store.head().batch_seq == 2
+    store.close()
+
+
+def test_another_format_is_refused_and_lets_go_of_the_directory(config):
+    filled(config)
+    database = open_database(current_directory(config.directory), AccessType.read_write())
+    database.put(b"identity", orjson.dumps({**IDENTITY, "format": 99}))
+    database.close()
+    for _ in range(2):
+        with pytest.raises(FormatMismatchError, match="state upgrade"):
+            RocksWriter(config, IDENTITY)
+
+
+def test_a_second_learner_is_refused_with_the_first_ones_process_id(config, writer):
+    with pytest.raises(StoreLockedError, match=f"process id {os.getpid()}.*--standby"):
+        RocksWriter(config, IDENTITY)
+    assert not DirectoryLock(config.directory).try_acquire()
+    writer.close()
+    RocksWriter(config, IDENTITY).close()
+
+
+def test_the_lock_ends_with_its_process(config):
+    """However it ends: the kernel lets go."""
+    script = (
+        "import sys, time, pathlib; from state.writer import DirectoryLock\n"
+        f"DirectoryLock(pathlib.Path({str(config.directory)!r})).acquire()\n"
+        "print('mine', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "mine\n"
+        with pytest.raises(StoreLockedError, match=f"process id {holder.pid}"):
+            RocksWriter(config, IDENTITY)
+    finally:
+        holder.kill()
+        holder.wait()
+    RocksWriter(config, IDENTITY).close()
+
+
+def test_a_reader_needs_a_store(config, tmp_path):
+    with pytest.raises(StoreMissingError, match="livefactor learn"):
+        RocksReader(tmp_path / "nothing")
+    config.directory.mkdir()
+    (config.directory / "generation").write_text("generation-000001\n")
+    with pytest.raises(StoreMissingError):
+        RocksReader(config.directory)
+
+
+def files(config, pattern):
+    found = sorted(current_directory(config.directory).glob(pattern))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("pattern", ["*.sst", "MANIFEST-*", "CURRENT"])
+def test_a_damaged_file_is_named(config, pattern):
+    filled(config)
+    for path in files(config, pattern):
+        content = bytearray(path.read_bytes())
+        content[: len(content) // 2] = bytes(len(content) // 2)
+        path.chmod(0o644)
+        path.write_bytes(content)
+    with pytest.raises(StoreCorruptError, match=r"(?s)damaged.*relearn"):
+        read_everything(config)
+
+
+def test_a_missing_table_file_is_named(config):
+    filled(config)
+    for path in files(config, "*.sst"):
+        path.unlink()
+    with pytest.raises(StoreCorruptError, match=r"(?s)missing.*relearn"):
+        read_everything(config)
+
+
+def read_everything(config):
+    store = RocksWriter(config, IDENTITY)
+    try:
+        list(store.scan(USER))
+        store.load(USER, [0, 1])
+        store.lookup(USER, [b"u0"])
+    finally:
+        store.close()
+
+
+def test_the_journal_is_trimmed_well_behind_the_flush_only(config):
+    """A secondary may see the trim before the flush that allowed it."""
+    store = RocksWriter(config.model_copy(update={"journal_keep_ms": 60_000}), IDENTITY)
+    commit(store, users(u0=b"a"))
+    flush(store, users(u0=b"a"))
+    commit(store, users(u0=b"b"))
+    flush(store, users(u0=b"b"))
+    assert [seq for seq, _ in journal(store)] == [1, 2]
+    assert store.journal_bytes == 0
+    store.close()
+
+
+def test_the_journal_is_trimmed_once_the_time_has_passed(config):
+    store = RocksWriter(config.model_copy(update={"journal_keep_ms": 200}), IDENTITY)
+    commit(store, users(u0=b"a"))
+    flush(store, users(u0=b"a"))
+    assert [seq for seq, _ in journal(store)] == [1]
+    deadline_s = time.monotonic() + 10
+    while journal(store):
+        commit(store, users(u0=b"b"))
+        store.trim_journal()
+        assert time.monotonic() < deadline_s
+    head = store.head()
+    assert [seq for seq, _ in journal(store, 1)] == list(range(2, head.batch_seq + 1))
+    store.close()
+
+
+def test_a_checkpoint_is_a_store_that_later_writes_do_not_touch(config, writer):
+    commit(writer, users(u0=b"a"), offsets={store_checks.P0: 1})
+    flush(writer, users(u0=b"a"), first_new={USER: 0})
+    writer.checkpoint("1", {"batch_seq": 1, "reason": "test"})
+    commit(writer, users(u0=b"b"), offsets={store_checks.P0: 2})
+    flush(writer, users(u0=b"b"))
+    folder = config.directory / "versions" / "1"
+    assert orjson.loads((folder / "manifest.json").read_bytes()) == {"batch_seq": 1, "reason": "test"}
+    restored = config.model_copy(update={"directory": config.directory / "copy"})
+    restored.directory.mkdir()
+    (folder / "database").rename(restored.directory / "generation-000001")
+    store = RocksWriter(restored, IDENTITY)
+    assert dict(store.head().offsets) == {store_checks.P0: 1}
+    assert store_checks.scanned(store, USER) == {0: store_checks.row(b"u0", b"a")}
+    store.close()
+    writer.checkpoint("1", {"batch_seq": 2})
+    assert [path.name for path in (config.directory / "versions").iterdir()] == ["1"]
+    assert orjson.loads((folder / "manifest.json").read_bytes()) == {"batch_seq": 2}
+
+
+def test_an_unfinished_flush_leaves_nothing_behind(config):
+    store = RocksWriter(config, IDENTITY)
+    commit(store, users(u0=b"a", u1=b"b"))
+    assert not store.begin_flush([users(u0=b"a", u1=b"b")], {USER: 0}, 1).advance(1)
+    assert list((config.directory / "staging").iterdir())
+    store.close()
+    again = RocksWriter(config, IDENTITY)
+    assert list((config.directory / "staging").iterdir()) == []
+    assert again.head().flushed_through == 0
+    flush(again, users(u0=b"a", u1=b"b"), first_new={USER: 0})
+    assert again.lookup(USER, [b"u1"]).tolist() == [1]
+    again.close()
+
+
+def test_probes_name_every_durable_step(config):
+    points = []
+    store = RocksWriter(config, IDENTITY, probe=points.append)
+    commit(store, users(u0=b"a"), outbox=(store_checks.OutboxRecord("t", None, b""),))
+    flush(store, users(u0=b"a"))
+    store.acknowledge([1])
+    store.close()
+    assert points == [
+        "opened",
+        "before_write",
+        "after_write",
+        "before_flush",
+        "before_ingest",
+        "after_ingest",
+        "before_acknowledge",
+        "after_acknowledge",
+    ]
+
+
+def test_tuning_reaches_rocksdb(config):
+    store = RocksWriter(config, IDENTITY, tuning={"max_background_jobs": 3, "stats_dump_period_sec": 77})
+    store.close()
+    options = "".join(path.read_text() for path in files(config, "OPTIONS-*"))
+    assert "max_background_jobs=3" in options
+    assert "stats_dump_period_sec=77" in options
+
+
+@pytest.mark.parametrize("tuning", [{"max_background_job": 3}, {"max_background_jobs": "three"}])
+def test_wrong_tuning_is_named_and_lets_go_of_the_directory(config, tuning):
+    with pytest.raises(StoreError, match=rf"\[rocksdb\] {next(iter(tuning))}"):
+        RocksWriter(config, IDENTITY, tuning=tuning)
+    RocksWriter(config, IDENTITY).close()
+
+
+@pytest.mark.parametrize("sync", ["always", "interval", "never"])
+def test_every_sync_setting_keeps_what_was_committed(config, sync):
+    filled(config, sync=sync, sync_interval_ms=10)
+    store = RocksWriter(config, IDENTITY)
+    assert (store.head().batch_seq, dict(store.head().offsets)) == (2, {store_checks.P0: 3})
+    store.close()
