@@ -18,7 +18,7 @@ class _Hash(Protocol):
 
 
 def digest(reader: Reader) -> str:
-    """SHA-256, hexadecimal, over rows in id order, global arrays, event ids, windows, control state and offsets.
+    """SHA-256, hexadecimal, over rows in id order, global arrays, event ids, memos and offsets.
 
     Users and items are ordered by id, other rows by ordinal; each row enters as the SHA-256 of its bytes.
     Outbox, schedule and heartbeat are left out. Memory: about 100 bytes a row.

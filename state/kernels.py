@@ -65,7 +65,7 @@ def spans(ids: Sequence[bytes]) -> tuple[U8, I64, I32, U64]:
 
 @numba.njit(cache=True)
 def dot(a: F32, i: int, b: F32, j: int) -> float:
-    """Inner product of a[i] and b[j]; the same bits wherever it is compiled in, unlike a BLAS on several threads."""
+    """Inner product of a[i] and b[j]: the same bits everywhere, unlike a BLAS on several threads."""
     # Unsigned indices spare the compiled code its tests for negative ones.
     row, other, rank = np.uint64(i), np.uint64(j), np.uint64(a.shape[1])
     whole = rank - rank % np.uint64(LANES)

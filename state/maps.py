@@ -165,7 +165,7 @@ def distinct_spans(buffer, start, length, hashes, wanted, first):  # type: ignor
 def allocate(room, sizes, free, top, links):  # type: ignore[no-untyped-def]
     """Start of a block of the smallest size that holds `room` entries, and the index of that size.
 
-    `sizes` int64 [s], ascending multiples of four; `free` int64 [s], heads of the lists of free blocks (-1: none);
+    `sizes` int64 [s], ascending multiples of four; `free` int64 [s], heads of free lists (-1: none);
     `top` int64 [1], first entry never used; `links` uint32 [arena]: a free block's first entry holds the next
     block's start divided by four, all ones at the end.
     """
@@ -219,7 +219,7 @@ def append_entries(  # type: ignore[no-untyped-def]
     free,
     top,
 ) -> None:
-    """Append (others[i], strengths[i]) to the history of slots[i], in order; a full history drops its oldest."""
+    """Append (others[i], strengths[i]) to the history of slots[i], in order; a full one drops its oldest."""
     for i in range(len(slots)):
         slot = slots[i]
         n = entry_length[slot]
@@ -247,7 +247,7 @@ def append_entries(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def remove_entry(slot, wanted, entry_start, entry_length, other, strength):  # type: ignore[no-untyped-def]
-    """Take the latest entry with `other == wanted` out of a history; its strength, or NaN if there is none."""
+    """Take the latest entry with `other == wanted` out of a history; its strength, NaN if there is none."""
     start = entry_start[slot]
     n = entry_length[slot]
     for e in range(start + n - 1, start - 1, -1):

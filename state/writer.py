@@ -157,8 +157,9 @@ class RocksWriter(RocksView):
         for name, value in identity.items():
             if stored.get(name) != value:
                 raise errors.get(name, AlgorithmMismatchError)(
-                    f"the store in {self._config.directory} has {name} = {stored.get(name)!r} and the settings "
-                    f"say {value!r}: restore the setting, or give the new model another `state.directory`"
+                    f"the store in {self._config.directory} has {name} = {stored.get(name)!r} and the "
+                    f"settings say {value!r}: restore the setting, or give the new model another "
+                    "`state.directory`"
                 )
 
     @property
@@ -177,7 +178,7 @@ class RocksWriter(RocksView):
         """Write one micro-batch atomically.
 
         1. Pack the journal entry.
-        2. Put it, the head (offsets, batch_seq), schedule entry, memos and outbox records into one WriteBatch.
+        2. Put it, head (offsets, batch_seq), schedule entry, memos and outbox records into one WriteBatch.
         3. Write it to the write-ahead log and the memtables: from here on the batch has happened.
         4. Sync the log, if it is time to.
         """

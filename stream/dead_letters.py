@@ -9,7 +9,7 @@ from stream.events import Records, Rejected
 def dead_letters(
     records: Records, rejected: Sequence[Rejected], topic: str, version: str
 ) -> tuple[OutboxRecord, ...]:
-    """One outgoing record for each rejected one. Its source coordinates name it, so a duplicate can be told."""
+    """One outgoing record for each rejected one; its source coordinates tell duplicates apart."""
     return tuple(_dead_letter(records, refusal, topic, version) for refusal in rejected)
 
 

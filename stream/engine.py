@@ -1,4 +1,4 @@
-"""One model on one store: recovery, micro-batches, flushes. The service, replay and verification all run this."""
+"""One model on one store: recovery, micro-batches, flushes. Service, replay and verification all run this."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ class Engine:
     """The model in memory, kept in step with its store."""
 
     def __init__(self, settings: LearnerSettings, store: Store) -> None:
-        """Load the model: items and global arrays from the row family, then everything in the journal after it."""
+        """Load the model: items and global arrays from the row family, then the journal after it."""
         self.settings, self.store = settings, store
         state, learning = settings.state, settings.learning
         self.model = Model(
@@ -82,8 +82,9 @@ class Engine:
                 self.model.apply(rows)
         if recovered != head.batch_seq:
             raise StoreCorruptError(
-                f"rows can be restored through micro-batch {recovered} and the offsets stand at {head.batch_seq}: "
-                "part of the store is lost; restore a checkpoint from versions/, or delete the store and relearn"
+                f"rows can be restored through micro-batch {recovered}, the offsets stand at "
+                f"{head.batch_seq}: part of the store is lost; restore a checkpoint from versions/, or "
+                "delete the store and relearn"
             )
         if PREQUENTIAL_MEMO in head.memo:
             self.prequential.restore(head.memo[PREQUENTIAL_MEMO])
@@ -213,7 +214,7 @@ class Engine:
 
 
 def rows_hash(rows: Sequence[Rows]) -> str:
-    """What a micro-batch wrote, in 16 hexadecimal digits: finds the first batch that a replay does differently."""
+    """What a micro-batch wrote, as 16 hexadecimal digits: tells where a replay first differs."""
     total = xxhash.xxh3_64()
     for block in rows:
         total.update(bytes([block.kind]))

@@ -121,7 +121,7 @@ class Decoded:
 class Learnable:
     """Interactions that change the model, in order, as parallel columns of length n.
 
-    `users` and `items` are slots (an item's slot is its ordinal); `strengths` are signed strengths for implicit
+    `users` and `items` are slots (an item's slot is its ordinal); `strengths` are signed for implicit
     feedback, ratings for explicit, and for a `remove` the strength of the interaction that was taken back.
     `positions` uint64 identify the records and seed their samples.
     """

@@ -109,7 +109,7 @@ class Loop:
         self._finish(stop)
 
     def _start(self, stop: Event) -> bool:
-        """Find the partitions, check that the state and the log fit, and take up reading; False if stopped before."""
+        """Find the partitions, check that state and log fit, and take up reading; False if stopped before."""
         partitions = self._reach(stop, self._source.partitions)
         if partitions is None:
             return False

@@ -10,7 +10,7 @@ import numpy as np
 
 @numba.njit(cache=True)
 def count(items, liked, popularity, popular_at, clock, half_life):  # type: ignore[no-untyped-def]
-    """Count liked items (slots int64 [n], bool [n]) one after the other, the clock moving with each interaction."""
+    """Count liked items (slots int64 [n], bool [n]) in order; the clock moves with each interaction."""
     for i in range(len(items)):
         now = clock + i + 1
         if liked[i]:

@@ -1,7 +1,7 @@
-"""Test-then-learn evaluation: a sample of events is ranked against the catalogue before anything learns from it.
+"""Test-then-learn evaluation: a sample of events is ranked before anything learns from it.
 
-An event is eligible if it is a positive, and its user and its item both have been learnt from before and the item is
-not in the user's history ("warm"). Candidates are all items learnt so far minus that history. Ties get the
+An event is eligible if it is a positive, its user and its item have been learnt from before, and the item
+is not in the user's history ("warm"). Candidates are all items learnt so far minus that history. Ties get the
 middle rank. Side by side on the same events: the live model, and decayed popularity.
 
 For explicit ratings the error of every prediction made just before learning it is summed as well.
@@ -171,7 +171,7 @@ class Prequential:
         return np.flatnonzero(sampled(events.positions, period, self._learning.seed) & warm & positive)
 
     def period(self, items: int, rank: int) -> int:
-        """One in so many events is scored: wider for large catalogues, so that scoring keeps within `work_max`."""
+        """One in so many events is scored: fewer for large catalogues, to keep within `work_max`."""
         return max(self._config.sample_every, -(-items * rank // self._config.work_max))
 
     def _add(self, ranks: Mapping[str, float], clock: int) -> None:

@@ -1,4 +1,4 @@
-"""Proof that the state is what the log says: replay the log under the recorded schedule and compare digests."""
+"""Proof that the state is what the log says: replay it under the recorded schedule and compare digests."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -62,7 +62,7 @@ def verify(
 ) -> Verdict:
     """Replay in `scratch` from the oldest base that this program can replay and the log still covers.
 
-    `progress` is told (micro-batches done, in all). Works while a learner runs: it verifies the state as of the call.
+    `progress` is told (micro-batches done, in all). A learner may run: the state as of the call is verified.
     """
     reader = RocksReader(settings.state.directory)
     try:
@@ -94,15 +94,16 @@ def _choose_base(
         missing = [tp for tp in base.positions if tp not in limits]
         if later:
             spans.append(
-                f"from base {base.name} (micro-batch {base.batch_seq}): micro-batch {max(later)} began a run with other "
-                "settings, program or processor"
+                f"from base {base.name} (micro-batch {base.batch_seq}): micro-batch {max(later)} began a run "
+                "with other settings, program or processor"
             )
         elif missing:
             spans.append(f"from base {base.name}: {_name(missing[0])} no longer exists")
         elif expired:
             low = limits[expired[0]][0]
             spans.append(
-                f"from base {base.name}: {_name(expired[0])} begins at {low}, after {base.positions[expired[0]]} where the base stands"
+                f"from base {base.name}: {_name(expired[0])} begins at {low}, the base stands at "
+                f"{base.positions[expired[0]]}"
             )
         elif not schedule or schedule[0][0] > base.batch_seq + 1:
             spans.append(f"from base {base.name}: its schedule is no longer kept")
@@ -127,7 +128,7 @@ def _bases(directory: Path, starts: Mapping[int, Mapping[str, Any]]) -> Iterator
 
 
 def _all_positions(base: Base, schedule: list[tuple[int, Mapping[str, Any]]]) -> dict[TopicPartition, int]:
-    """Where to read from: the base's positions, and the first position of every partition that was added later."""
+    """Where to read from: the base's positions, and the first one of every partition added later."""
     positions = dict(base.positions)
     for _, entry in schedule:
         for partition, offset in _positions(entry.get("positions", [])).items():
@@ -193,14 +194,14 @@ class _Log:
             block = self._take(TopicPartition(topic, partition), following)
             if int(block.offsets[0]) != first:
                 raise StoreCorruptError(
-                    f"{topic} [{partition}] has no record at offset {first}, where the schedule says one was learnt: "
-                    "the log was changed or compacted; it cannot be verified"
+                    f"{topic} [{partition}] has no record at offset {first}, where the schedule says one was "
+                    "learnt: the log was changed or compacted; it cannot be verified"
                 )
             topics.setdefault(topic, []).append(block)
         return [concatenate(blocks) for blocks in topics.values()]
 
     def _take(self, partition: TopicPartition, following: int) -> Records:
-        """Everything pending of a partition below offset `following`, polling until its last record is there."""
+        """What is pending of a partition below offset `following`, polling until the last record is there."""
         pending = self._pending[partition]
         empty_polls = 0
         while not pending or int(pending[-1].offsets[-1]) < following - 1:
@@ -211,8 +212,8 @@ class _Log:
             empty_polls = 0 if polled else empty_polls + 1
             if empty_polls == PATIENCE_POLLS:
                 raise BrokerUnreachableError(
-                    f"{partition.topic} [{partition.partition}] gave no record for {PATIENCE_POLLS * POLL_MS // 1000} s and "
-                    f"offset {following - 1} is wanted: {self._source.problem() or 'it may have expired meanwhile'}"
+                    f"{_name(partition)} gave no record for {PATIENCE_POLLS * POLL_MS // 1000} s and offset "
+                    f"{following - 1} is wanted: {self._source.problem() or 'it may have expired meanwhile'}"
                 )
         whole = concatenate(pending)
         cut = int(np.searchsorted(whole.offsets, following))
