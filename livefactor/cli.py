@@ -1,5 +1,6 @@
 """The `livefactor` command."""
 
+import os
 import sys
 
 import typer
@@ -52,6 +53,8 @@ app.command()(settings.settings)
 
 def main() -> None:
     """Run the command line; what Livefactor raises on purpose becomes one message and an exit code."""
+    # Processes are many and each has one busy thread: a BLAS that takes every core only gets in their way.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
     except ConfigError as error:

@@ -1,5 +1,6 @@
 """Logs of the long-running processes: on standard error, for people on a terminal, JSON lines otherwise."""
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,19 +11,27 @@ if TYPE_CHECKING:
 
 
 def configure_logs() -> None:
-    """Set up structlog once, at the start of a process."""
+    """Set up structlog once, at the start of a process, and let libraries' own lines look the same."""
     watched = sys.stderr.isatty()
     renderers: list[Processor] = (
         [structlog.dev.ConsoleRenderer()]
         if watched
         else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     )
+    stamps: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *renderers,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(20),
+        processors=[*stamps, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    foreign = logging.StreamHandler(sys.stderr)
+    foreign.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            foreign_pre_chain=stamps,
+        )
+    )
+    logging.basicConfig(handlers=[foreign], level=logging.INFO)

@@ -25,6 +25,7 @@ def fingerprint(settings: LearnerSettings) -> str:
     facts = {
         "settings": learnt_settings(settings),
         "history_max": settings.state.history_max,
+        "items_max": settings.state.items_max,
         "framing": settings.topics.framing,
         "code": code_hash(),
         "libraries": {name: version(name) for name in LIBRARIES},
@@ -46,6 +47,8 @@ def code_hash() -> str:
     """Hash of the program that learns."""
     total = hashlib.sha256()
     for package in (state, stream, protos):
-        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
-            total.update(path.name.encode() + b"\0" + path.read_bytes())
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            name = path.relative_to(folder.parent).as_posix()
+            total.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
