@@ -192,7 +192,7 @@ class _Log:
         topics: dict[str, list[Records]] = {}
         for topic, partition, first, following in sorted(ranges):
             block = self._take(TopicPartition(topic, partition), following)
-            if int(block.offsets[0]) != first:
+            if not len(block) or int(block.offsets[0]) != first:
                 raise StoreCorruptError(
                     f"{topic} [{partition}] has no record at offset {first}, where the schedule says one was "
                     "learnt: the log was changed or compacted; it cannot be verified"

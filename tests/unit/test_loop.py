@@ -1,0 +1,373 @@
+"""The learner's shell on a log in memory: where it starts, when it waits, what it never loses."""
+
+import threading
+import time
+
+import pytest
+from memory_log import MemoryLog, MemorySink, MemorySource
+from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_directory, small_settings
+
+from protos.events_pb2 import COMMAND_ACTION_FREEZE, CommandResult
+from state.errors import OffsetAheadError, OffsetExpiredError, PartitionsChangedError, TopicMissingError
+from state.memory import MemoryStore
+from state.store import TopicPartition
+from state.writer import RocksWriter
+from stream.bases import START
+from stream.identity import identity
+from stream.loop import Loop, Pulse, starting_positions
+
+DEADLINE_S = 20
+
+
+class Learner:
+    """A log, a store, and loops over them."""
+
+    def __init__(self, store=None, **sections):
+        self.settings = small_settings(**sections)
+        self.log = MemoryLog()
+        for topic, partitions in ((INTERACTIONS, 3), (CONTROL, 1), (DLQ, 2), (DRIFT, 1)):
+            self.log.create_topic(topic, partitions)
+        self.store = store or MemoryStore()
+        self.source = MemorySource(self.log, (INTERACTIONS, CONTROL))
+        self.sink = MemorySink(self.log)
+
+    def publish(self, count, start=0):
+        for n in range(start, start + count):
+            self.log.append(INTERACTIONS, n % 3, event(f"u{n % 20}", f"i{n % 7}"), b"k")
+
+    def loop(self, **options):
+        return Loop(self.settings, self.source, self.sink, self.store, **options)
+
+    def until_end(self, **options):
+        loop = self.loop(**options)
+        loop.run(threading.Event(), until_end=True)
+        return loop
+
+    def dead(self):
+        return [record for partition in range(2) for record in self.log.read(DLQ, partition)]
+
+
+class Running:
+    """A loop in a thread, stopped at the end whatever happens; its error is raised."""
+
+    def __init__(self, loop):
+        self.loop, self.stop, self.error = loop, threading.Event(), None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        try:
+            self.loop.run(self.stop)
+        except Exception as error:
+            self.error = error
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join(DEADLINE_S)
+        assert not self.thread.is_alive()
+        if self.error:
+            raise self.error
+
+
+def wait_until(condition):
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "did not happen in time"
+        time.sleep(0.005)
+
+
+def position(partition, topic=INTERACTIONS):
+    return TopicPartition(topic, partition)
+
+
+def test_until_end_learns_everything_and_returns_with_it_durable():
+    learner = Learner()
+    learner.publish(100)
+    learner.log.append(INTERACTIONS, 0, b"\x08rubbish", b"k")
+    loop = learner.until_end()
+    head = learner.store.head()
+    assert dict(head.offsets) == {position(0): 35, position(1): 33, position(2): 33, position(0, CONTROL): 0}
+    assert loop.engine.model.clock == 100
+    assert head.flushed_through == head.batch_seq == learner.store.synced_through
+    assert (learner.store.outbox_count, len(learner.dead())) == (0, 1)
+    assert learner.log.group_offsets == head.offsets
+    assert set(head.applied_through_ms) == set(head.offsets)
+    assert all(abs(time.time() * 1000 - ms) < 60_000 for ms in head.applied_through_ms.values())
+
+
+def test_until_end_of_an_empty_log():
+    learner = Learner()
+    learner.until_end()
+    assert learner.store.head().batch_seq == 1
+    assert dict(learner.store.schedule())[1]["kind"] == START
+
+
+def test_a_restart_goes_on_where_the_store_stands():
+    learner = Learner()
+    learner.publish(50)
+    learner.until_end()
+    learner.publish(50, start=50)
+    assert learner.until_end().engine.model.clock == 100
+    starts = [seq for seq, entry in learner.store.schedule() if entry["kind"] == START]
+    assert len(starts) == 2
+    entry = dict(learner.store.schedule())[starts[1]]
+    assert entry["positions"] == [
+        [CONTROL, 0, 0],
+        [INTERACTIONS, 0, 17],
+        [INTERACTIONS, 1, 17],
+        [INTERACTIONS, 2, 16],
+    ]
+
+
+def test_micro_batches_are_bounded():
+    learner = Learner(learning={"batch_events_max": 10})
+    learner.publish(95)
+    learner.until_end()
+    batches = [entry["ranges"] for _, entry in learner.store.schedule() if entry["kind"] == "batch"]
+    sizes = [sum(following - first for *_, first, following in ranges) for ranges in batches]
+    assert (max(sizes), sum(sizes)) == (10, 95)
+
+
+def test_records_that_expired_before_they_were_learnt_are_named():
+    learner = Learner()
+    learner.publish(30)
+    learner.until_end()
+    learner.publish(30, start=30)
+    learner.log.trim(INTERACTIONS, 1, 15)
+    with pytest.raises(OffsetExpiredError, match=r"partition 1.*offset 10.*starts at 15"):
+        learner.loop().run(threading.Event())
+    assert learner.store.head().offsets[position(1)] == 10
+
+
+def test_a_log_that_ends_before_the_state_is_named():
+    learner = Learner()
+    learner.publish(30)
+    learner.until_end()
+    learner.log.recreate_topic(INTERACTIONS, 3)
+    with pytest.raises(OffsetAheadError, match=r"partition 0.*offset 10.*ends at 0"):
+        learner.loop().run(threading.Event())
+
+
+def test_a_topic_that_does_not_exist_is_named():
+    learner = Learner()
+    learner.log.delete_topic(CONTROL)
+    with pytest.raises(TopicMissingError, match=CONTROL):
+        learner.loop().run(threading.Event())
+    assert learner.store.head().batch_seq == 0
+
+
+def test_fewer_partitions_are_refused_even_when_more_are_accepted():
+    learner = Learner()
+    learner.publish(30)
+    learner.until_end()
+    learner.log.recreate_topic(INTERACTIONS, 2)
+    for accept in (False, True):
+        with pytest.raises(PartitionsChangedError, match=r"fewer.*\[2\]"):
+            learner.loop(accept_partitions=accept).run(threading.Event())
+
+
+def test_more_partitions_are_refused_until_they_are_accepted():
+    learner = Learner()
+    learner.publish(30)
+    learner.until_end()
+    add_partition(learner)
+    learner.log.append(INTERACTIONS, 3, event("late", "i1"), b"k")
+    with pytest.raises(PartitionsChangedError, match=r"more.*\[3\].*--accept-partitions"):
+        learner.loop().run(threading.Event())
+    assert learner.until_end(accept_partitions=True).engine.model.clock == 31
+    assert learner.store.head().offsets[position(3)] == 1
+    learner.until_end()
+
+
+def add_partition(learner):
+    kept = [learner.log.read(INTERACTIONS, partition) for partition in range(3)]
+    learner.log.recreate_topic(INTERACTIONS, 4)
+    for partition, records in enumerate(kept):
+        for record in records:
+            learner.log.append(INTERACTIONS, partition, record.value, record.key)
+
+
+class GrowingSource(MemorySource):
+    """A source whose topic gets another partition once reading has begun."""
+
+    def assign(self, positions):
+        super().assign(positions)
+        self.grown = True
+
+    def partitions(self):
+        found = list(super().partitions())
+        return [*found, position(3)] if getattr(self, "grown", False) else found
+
+
+def test_partitions_added_while_learning_are_noticed():
+    learner = Learner()
+    learner.publish(30)
+    learner.source = GrowingSource(learner.log, (INTERACTIONS, CONTROL))
+    with pytest.raises(PartitionsChangedError, match=r"more.*\[3\]"):
+        learner.loop().run(threading.Event())
+
+
+def test_a_broker_that_is_down_at_the_start_is_waited_for():
+    learner = Learner()
+    learner.publish(30)
+    learner.log.stop()
+    with Running(learner.loop()) as running:
+        assert learner.store.head().batch_seq == 0
+        learner.log.start()
+        wait_until(lambda: running.loop.engine.model.clock == 30)
+
+
+def test_stopping_does_not_wait_for_the_broker():
+    learner = Learner()
+    learner.log.stop()
+    with Running(learner.loop()):
+        pass
+    assert learner.store.head().batch_seq == 0
+
+
+class SlowSink(MemorySink):
+    """A sink that acknowledges only when it is told to."""
+
+    def __init__(self, log, queue_max=100_000):
+        super().__init__(log, queue_max)
+        self.open = False
+        self.sent = []
+        self.turns = 0
+
+    def send(self, record_id, record):
+        taken = super().send(record_id, record)
+        if taken:
+            self.sent.append(record_id)
+        return taken
+
+    def poll(self):
+        self.turns += 1
+        return super().poll() if self.open else []
+
+    def wait_for_turns(self, count):
+        """Until the loop has gone round that often."""
+        target = self.turns + count
+        wait_until(lambda: self.turns >= target)
+
+
+def test_a_broker_that_goes_away_is_waited_for():
+    learner = Learner()
+    learner.publish(30)
+    learner.sink = SlowSink(learner.log)
+    with Running(learner.loop()) as running:
+        wait_until(lambda: running.loop.engine.model.clock == 30)
+        learner.log.stop()
+        wait_until(lambda: running.loop._problem is not None)
+        before = learner.store.head().applied_through_ms
+        learner.sink.wait_for_turns(20)
+        assert learner.store.head().applied_through_ms == before
+        learner.publish(30, start=30)
+        learner.log.start()
+        wait_until(lambda: running.loop.engine.model.clock == 60)
+        wait_until(lambda: running.loop._problem is None)
+
+
+def test_freshness_moves_on_while_nothing_happens():
+    learner = Learner()
+    with Running(learner.loop()):
+        wait_until(lambda: learner.store.head().applied_through_ms)
+        first = dict(learner.store.head().applied_through_ms)
+        wait_until(lambda: all(learner.store.head().applied_through_ms[tp] > ms for tp, ms in first.items()))
+        assert learner.store.head().batch_seq == 1
+
+
+def test_learning_waits_when_the_outbox_is_full_and_goes_on_when_it_drains():
+    learner = Learner(state={"outbox_bytes_max": 1 << 16}, learning={"batch_events_max": 10})
+    learner.sink = SlowSink(learner.log)
+    for _ in range(300):
+        learner.log.append(INTERACTIONS, 0, b"\x08" + b"rubbish" * 100, b"k")
+    learner.publish(3)
+    with Running(learner.loop()) as running:
+        wait_until(lambda: running.loop._problem and "outbox holds" in running.loop._problem)
+        stands = learner.store.head().offsets[position(0)]
+        assert (1 << 16) < learner.store.outbox_bytes < 3 * (1 << 16)
+        assert 0 < stands < 300
+        learner.sink.wait_for_turns(3)
+        assert learner.store.head().offsets[position(0)] == stands
+        learner.sink.open = True
+        wait_until(lambda: running.loop.engine.model.clock == 3 and learner.store.outbox_count == 0)
+        assert running.loop._problem is None
+    assert len(learner.dead()) == 300
+    assert sorted(learner.sink.sent) == list(range(1, 301))
+
+
+def test_a_full_queue_of_the_sink_is_come_back_to():
+    learner = Learner()
+    learner.sink = MemorySink(learner.log, queue_max=3)
+    for n in range(50):
+        learner.log.append(INTERACTIONS, n % 3, b"\x08rubbish%d" % n, b"k")
+    learner.until_end()
+    assert sorted(record.value for record in learner.dead()) == sorted(
+        b"\x08rubbish%d" % n for n in range(50)
+    )
+
+
+def test_what_was_not_acknowledged_is_sent_again_after_a_restart(tmp_path):
+    learner = Learner(state={"flush_interval_ms": 10})
+    settings = in_directory(learner.settings, tmp_path / "state")
+    for n in range(4):
+        learner.log.append(INTERACTIONS, 0, b"\x08rubbish%d" % n, b"k")
+    learner.store = RocksWriter(settings.state, identity(settings))
+    learner.sink = SlowSink(learner.log)
+    with Running(learner.loop()):
+        wait_until(lambda: len(learner.sink.sent) == 4)
+    assert learner.store.outbox_count == 4
+    learner.store.close()
+    assert learner.dead() == []
+    learner.store = RocksWriter(settings.state, identity(settings))
+    learner.sink = MemorySink(learner.log)
+    learner.until_end()
+    assert learner.store.outbox_count == 0
+    learner.store.close()
+    assert [record.value for record in learner.dead()] == [b"\x08rubbish%d" % n for n in range(4)]
+
+
+def test_commands_are_answered_on_their_topic():
+    learner = Learner()
+    with Running(learner.loop()) as running:
+        learner.log.append(CONTROL, 0, command(COMMAND_ACTION_FREEZE, "f1"), b"default")
+        wait_until(lambda: learner.log.read(DRIFT))
+        learner.publish(5)
+        wait_until(lambda: learner.store.head().offsets[position(0)] == 2)
+        assert running.loop.engine.model.clock == 0
+    (answer,) = learner.log.read(DRIFT)
+    result = CommandResult.FromString(answer.value)
+    assert (result.command_id, result.frozen, answer.key) == ("f1", True, b"default")
+    assert learner.store.head().offsets[position(0, CONTROL)] == 1
+
+
+def test_rows_are_flushed_in_the_background():
+    learner = Learner(state={"flush_interval_ms": 10}, learning={"batch_events_max": 5})
+    learner.publish(60)
+    with Running(learner.loop()):
+        wait_until(lambda: learner.store.head().flushed_through > 5)
+        wait_until(lambda: learner.store.head().flushed_through == learner.store.head().batch_seq)
+
+
+def test_a_partition_never_read_is_read_from_its_start():
+    limits = {position(0): (5, 9), position(1): (0, 0)}
+    assert starting_positions({}, limits, accept_partitions=False) == {position(0): 5, position(1): 0}
+    assert starting_positions({position(0): 7}, limits, accept_partitions=True) == {
+        position(0): 7,
+        position(1): 0,
+    }
+    assert (
+        starting_positions({position(0): 9, position(1): 0}, limits, accept_partitions=False)[position(0)]
+        == 9
+    )
+
+
+def test_a_pulse_beats_at_once_and_then_after_its_interval():
+    pulse = Pulse()
+    assert pulse.beats("a", 60_000)
+    assert not pulse.beats("a", 60_000)
+    assert pulse.beats("b", 0)
+    assert pulse.beats("b", 0)

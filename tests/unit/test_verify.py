@@ -1,0 +1,259 @@
+"""The state is what the log says: a replay of the recorded schedule agrees, or the verdict says why not."""
+
+import threading
+
+import pytest
+from memory_log import MemoryLog, MemorySink, MemorySource
+from pipeline import (
+    CONTROL,
+    DLQ,
+    DRIFT,
+    INTERACTIONS,
+    command,
+    event,
+    in_directory,
+    random_events,
+    small_settings,
+)
+from rocksdict import AccessType
+
+from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME
+from state.codec import GLOBAL, USER, pack_schedule, single_rows
+from state.digest import digest
+from state.errors import StoreCorruptError
+from state.rocks import current_directory, number_key, open_database
+from state.store import Commit
+from state.writer import RocksWriter
+from stream.bases import BATCH
+from stream.engine import rows_hash
+from stream.identity import identity
+from stream.loop import Loop
+from stream.verify import verify
+
+TIGHT = {
+    "rows_max": 1_000,
+    "items_max": 700,
+    "history_max": 4,
+    "flush_interval_ms": 10,
+    "dirty_rows_max": 100,
+}
+
+
+class Place:
+    """A log with events and a store that learns from it."""
+
+    def __init__(self, directory, **sections):
+        self.directory = directory
+        self.settings = in_directory(small_settings(**sections), directory / "state")
+        self.log = MemoryLog()
+        for topic, partitions in ((INTERACTIONS, 3), (CONTROL, 1), (DLQ, 1), (DRIFT, 1)):
+            self.log.create_topic(topic, partitions)
+        self.runs = 0
+
+    def source(self):
+        return MemorySource(self.log, (INTERACTIONS, CONTROL))
+
+    def publish(self, count, seed=1):
+        for n, value in enumerate(random_events(count, users=600, items=60, seed=seed)):
+            self.log.append(INTERACTIONS, n % 3, value, b"k")
+
+    def store(self):
+        return RocksWriter(self.settings.state, identity(self.settings))
+
+    def learn(self):
+        store = self.store()
+        Loop(self.settings, self.source(), MemorySink(self.log), store).run(threading.Event(), until_end=True)
+        store.close()
+
+    def change(self, **sections):
+        """Go on with other settings."""
+        names = {"state": self.settings.state.model_dump(), **sections}
+        directory = self.settings.state.directory
+        self.settings = in_directory(small_settings(**names), directory)
+
+    def verify(self, settings=None):
+        self.runs += 1
+        seen = []
+        scratch = self.directory / f"scratch{self.runs}"
+        verdict = verify(settings or self.settings, self.source(), scratch, lambda *at: seen.append(at))
+        if verdict.replayed:
+            assert seen[-1] == (verdict.batches, verdict.batches)
+        return verdict
+
+    def schedule(self):
+        store = self.store()
+        found = list(store.schedule())
+        store.close()
+        return found
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path, state={**TIGHT, "history_max": 12}, learning={"batch_events_max": 25})
+
+
+@pytest.mark.parametrize(
+    "learning",
+    [{"algorithm": "als"}, {"algorithm": "sgd"}, {"algorithm": "sgd", "feedback": "explicit"}],
+    ids=["als", "sgd", "explicit"],
+)
+def test_state_and_log_agree(tmp_path, learning):
+    """Over several runs, with dead letters, commands, duplicates, removes, flushes and evictions between."""
+    place = Place(tmp_path, state=TIGHT, learning={**learning, "batch_events_max": 25})
+    for seed in range(3):
+        place.publish(300, seed)
+        place.log.append(
+            CONTROL, 0, command(COMMAND_ACTION_FREEZE if seed == 1 else COMMAND_ACTION_RESUME), b"m"
+        )
+        place.learn()
+    verdict = place.verify()
+    assert (verdict.agrees, verdict.first_difference, verdict.spans) == (True, None, ())
+    assert verdict.expected == verdict.replayed
+    assert verdict.batches == len(place.schedule())
+
+
+def test_it_does_not_matter_how_the_replay_keeps_its_rows(place):
+    place.publish(400)
+    place.learn()
+    loose = place.settings.state.model_copy(update={"rows_max": 10_000, "dirty_rows_max": 10_000})
+    tight = place.settings.state.model_copy(update={"dirty_rows_max": 100})
+    for state in (loose, tight):
+        assert place.verify(place.settings.model_copy(update={"state": state})).agrees
+
+
+def test_a_tampered_row_is_found(place):
+    place.publish(200)
+    place.learn()
+    store = place.store()
+    (rows,) = store.scan(USER)
+    changed = bytearray(rows.row(3))
+    changed[20] ^= 1
+    flush = store.begin_flush([single_rows(USER, {3: bytes(changed)})], {}, store.head().batch_seq)
+    assert flush.advance(10)
+    store.close()
+    verdict = place.verify()
+    assert (verdict.agrees, verdict.first_difference) == (False, None)
+    assert verdict.expected != verdict.replayed
+
+
+def test_the_first_batch_that_differs_is_named(place):
+    """After rows that no event explains, recorded as if an empty micro-batch had written them."""
+    place.publish(100)
+    place.learn()
+    store = place.store()
+    foreign = store.head().batch_seq + 1
+    entry = {"kind": BATCH, "ranges": [], "rows": rows_hash(())}
+    store.commit(Commit(foreign, (single_rows(GLOBAL, {1: bytes(8)}),), schedule=entry))
+    store.close()
+    place.publish(100, seed=2)
+    place.learn()
+    verdict = place.verify()
+    assert verdict.agrees is False
+    assert verdict.first_difference == next(
+        seq for seq, entry in place.schedule() if seq > foreign and entry["kind"] == BATCH
+    )
+
+
+def rewrite(place, batch_seq, entry):
+    database = open_database(current_directory(place.settings.state.directory), AccessType.read_write())
+    family = database.get_column_family("schedule")
+    family.put(number_key(batch_seq), pack_schedule(entry))
+    del family
+    database.close()
+    return place.verify()
+
+
+def test_a_recorded_hash_that_is_wrong_names_its_batch(place):
+    place.publish(200)
+    place.learn()
+    seq, entry = next((seq, entry) for seq, entry in place.schedule() if seq > 3 and entry["kind"] == BATCH)
+    verdict = rewrite(place, seq, {**entry, "rows": "0" * 16})
+    assert (verdict.agrees, verdict.first_difference) == (True, seq)
+
+
+def test_a_log_that_was_changed_is_named(place):
+    place.publish(200)
+    place.learn()
+    seq, entry = next((seq, entry) for seq, entry in place.schedule() if seq > 3 and entry["kind"] == BATCH)
+    ranges = [
+        [topic, partition, first + 1, following] for topic, partition, first, following in entry["ranges"]
+    ]
+    with pytest.raises(StoreCorruptError, match="no record at offset"):
+        rewrite(place, seq, {**entry, "ranges": ranges})
+
+
+def test_nothing_can_be_said_when_the_log_has_been_trimmed(place):
+    place.publish(200)
+    place.learn()
+    place.log.trim(INTERACTIONS, 1, 5)
+    verdict = place.verify()
+    assert (verdict.agrees, verdict.replayed, verdict.batches) == (None, None, 0)
+    assert len(verdict.spans) == 1
+    assert "begins at 5" in verdict.spans[0]
+
+
+def test_other_settings_make_a_new_base_and_verification_starts_there(place):
+    place.publish(200)
+    place.learn()
+    place.change(learning={"batch_events_max": 25, "norm_max": 3.0})
+    place.publish(200, seed=2)
+    place.learn()
+    versions = [path.name for path in (place.settings.state.directory / "versions").iterdir()]
+    assert len(versions) == 1
+    verdict = place.verify()
+    assert verdict.agrees is True
+    assert 0 < verdict.batches < len(place.schedule())
+    assert len(verdict.spans) == 1
+    assert "other settings" in verdict.spans[0]
+    place.log.trim(INTERACTIONS, 0, 10)
+    assert place.verify().agrees is True
+    place.log.trim(INTERACTIONS, 0, 90)
+    late = place.verify()
+    assert late.agrees is None
+    assert len(late.spans) == 2
+
+
+def test_a_larger_catalogue_is_another_setting(tmp_path):
+    """What was rejected for want of room would be learnt by a replay with more of it."""
+    place = Place(tmp_path, state={"items_max": 100})
+    for n in range(120):
+        place.log.append(INTERACTIONS, 0, event("u", f"i{n}"), b"k")
+    place.learn()
+    assert place.verify().agrees is True
+    place.change(state={**place.settings.state.model_dump(), "items_max": 200})
+    assert place.verify().agrees is None
+    place.learn()
+    assert place.verify().agrees is True
+
+
+def test_a_run_of_another_program_cannot_be_verified(place):
+    place.publish(100)
+    place.learn()
+    foreign = place.settings.model_copy(update={"als": place.settings.als.model_copy(update={"alpha": 0.2})})
+    verdict = place.verify(foreign)
+    assert (verdict.agrees, verdict.replayed) == (None, None)
+    assert "other settings, program or processor" in verdict.spans[0]
+
+
+def test_a_store_without_a_schedule_has_no_base(place):
+    store = place.store()
+    expected = digest(store)
+    store.close()
+    verdict = place.verify()
+    assert (verdict.agrees, verdict.expected) == (None, expected)
+    assert "no base" in verdict.spans[0]
+
+
+def test_partitions_that_were_added_are_replayed_too(place):
+    place.publish(90)
+    place.learn()
+    kept = [place.log.read(INTERACTIONS, partition) for partition in range(3)]
+    place.log.recreate_topic(INTERACTIONS, 4)
+    for partition, records in enumerate([*kept, kept[0]]):
+        for record in records:
+            place.log.append(INTERACTIONS, partition, record.value, record.key)
+    store = place.store()
+    loop = Loop(place.settings, place.source(), MemorySink(place.log), store, accept_partitions=True)
+    loop.run(threading.Event(), until_end=True)
+    store.close()
+    assert place.verify().agrees is True
