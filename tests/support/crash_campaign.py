@@ -50,9 +50,9 @@ class Campaign:
         state, decode = self.settings.state, self.settings.decode
         self.account = Account(state.history_max, decode.event_ids_kept)
 
-    def order(self, **how: Any) -> Order:
-        """An order for a learner of this campaign."""
-        return Order(self.raw, log=str(self.directory / "learner.log"), **how)
+    def order(self, name: str = "learner", **how: Any) -> Order:
+        """An order for a learner of this campaign; its output goes to the log of this name."""
+        return Order(self.raw, log=str(self.directory / f"{name}.log"), **how)
 
     def said(self) -> str:
         """The end of what the learners said."""

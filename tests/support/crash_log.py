@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import crash_stream
 from confluent_kafka import Consumer, Producer, TopicPartition
+from crash_process import wait_for
 from crash_stream import Made
 
 NUMBER_HEADER = "number"
@@ -31,7 +32,11 @@ class TopicReader:
             {"bootstrap.servers": bootstrap, "group.id": "crash-tests", "enable.auto.commit": False}
         )
         self._topic = topic
-        found = self._consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        # A broker knows a topic a moment before it knows the partitions.
+        found = wait_for(
+            lambda: self._consumer.list_topics(topic, timeout=20).topics[topic].partitions,
+            f"the partitions of {topic}",
+        )
         self.next = dict.fromkeys(sorted(found), 0)
         self._consumer.assign([TopicPartition(topic, partition, 0) for partition in found])
 
@@ -103,8 +108,10 @@ class Publisher(threading.Thread):
     def stop(self) -> None:
         """Publish no more; everything published is in the log."""
         self._done.set()
-        self.join(60)
-        assert not self.is_alive()
+        if self.ident is not None:
+            self.join(60)
+            assert not self.is_alive()
+        assert self._producer.flush(30) == 0
 
     def _command(self) -> None:
         made = crash_stream.command(self.commands, self._model)
