@@ -100,7 +100,7 @@ def implicit_events_per_s(stream: Stream, timed: int) -> float:
 def figure(name: str, stream: Stream, bootstrap: str, peer_events: int) -> dict[str, object]:
     with service(bootstrap, *LEARNING) as run:
         fill(run.bootstrap, run.topic, stream)
-        ours, _ = run.learn_to_end()
+        ours, _ = run.learn_to_end(len(stream))
     theirs = implicit_events_per_s(stream, peer_events)
     detail = {**ours.detail(), "implicit_events_per_s": round(theirs), "load": load_average()}
     title = f"durable ALS learner, rank {RANK}, {name}: events/s ÷ implicit one event at a time"

@@ -38,7 +38,9 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--items", type=int, default=200_000)
-    parser.add_argument("--before", type=int, default=1_000_000, help="events learnt before it starts")
+    parser.add_argument(
+        "--before", type=int, default=1_000_000, help="events that the same learner has learnt before"
+    )
     parser.add_argument("--rate", type=int, default=5_000, help="events per second")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=list(ALGORITHMS))
@@ -95,9 +97,9 @@ def latencies_ms(bootstrap: str, topic: str, client: Client, seconds: float) -> 
 def measure(bootstrap: str, algorithm: str, wanted: argparse.Namespace) -> list[dict[str, object]]:
     """Both percentiles for one algorithm."""
     with service(bootstrap, *ALGORITHMS[algorithm]) as run:
+        learner = run.start("learn")
         fill(bootstrap, run.topic, in_turns(wanted.users, wanted.items, 1, seed=1)[: wanted.before])
-        run.learn_to_end()
-        run.start("learn")
+        run.wait_until_applied(learner, wanted.before)
         scorer = run.start("serve")
         command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
         load = subprocess.Popen([*command, "--produce", bootstrap, run.topic])

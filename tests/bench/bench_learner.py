@@ -34,10 +34,10 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def learn(bootstrap: str, topic: str) -> Speed:
+def learn(bootstrap: str, topic: str, events: int) -> Speed:
     """One run of the learner on a store of its own."""
     with service(bootstrap, *LEARNING, f"topics.interactions={topic}") as run:
-        speed, _ = run.learn_to_end()
+        speed, _ = run.learn_to_end(events)
     return speed
 
 
@@ -93,7 +93,7 @@ def main() -> None:
         bare = [bare_consumption(broker.bootstrap, filled.topic, wanted.events)]
         learner = []
         for _ in range(wanted.rounds):
-            learner.append(learn(broker.bootstrap, filled.topic))
+            learner.append(learn(broker.bootstrap, filled.topic, wanted.events))
             bare.append(bare_consumption(broker.bootstrap, filled.topic, wanted.events))
         figures = [learner_figure(bare, learner)]
         if not wanted.no_peers:

@@ -38,7 +38,7 @@ def memory_after(run: Service, learner: Process, stream: Stream, published: int)
     """Memory in GB when a stream has been learnt on top of `published` events, and flushed."""
     fill(run.bootstrap, run.topic, stream)
     target = published + len(stream)
-    learner.until(lambda: sum(run.positions().values()) >= target or None, len(stream) / 10_000 + 120)
+    run.wait_until_applied(learner, target)
     time.sleep(run.settings.state.flush_interval_ms / 1000 + SETTLE_S)
     memory = {name: round(size / GB, 4) for name, size in learner.memory_bytes().items()}
     print(f"{target:,} events: {memory}", file=sys.stderr)

@@ -79,7 +79,7 @@ def main() -> None:
         warm_up(broker.bootstrap, *LEARNING)
         with service(broker.bootstrap, *LEARNING) as run:
             fill(run.bootstrap, run.topic, in_turns(wanted.users, wanted.items, 1, seed=1))
-            run.learn_to_end()
+            run.learn_to_end(wanted.users)
             fill(run.bootstrap, run.topic, uniform(wanted.users, wanted.items, wanted.more, seed=2))
             learn_and_kill(run)
             learner, scorer = [], []

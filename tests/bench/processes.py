@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from workload import Speed, fill, uniform
 
 from livefactor.children import Child
@@ -22,6 +22,8 @@ from stream.run import group
 
 READY_S = 120.0
 POLL_S = 0.002
+GROUP_POLL_S = 0.1
+EVENTS_PER_S_MIN = 5_000
 
 T = TypeVar("T")
 
@@ -46,6 +48,7 @@ class Service:
         self.config.write_text(to_toml(self.settings))
         create_topics(self.settings.kafka, self.settings.topics)
         self._children: list[Child] = []
+        self._group: Consumer | None = None
 
     @property
     def topic(self) -> str:
@@ -60,9 +63,11 @@ class Service:
     def stop(self) -> None:
         for child in self._children:
             child.stop()
+        if self._group is not None:
+            self._group.close()
 
-    def learn_to_end(self) -> tuple[Speed, "Process"]:
-        """Learn what is in the topic.
+    def learn_to_end(self, events: int) -> tuple[Speed, "Process"]:
+        """Learn what is in the topic: so many events.
 
         Timed from just before the first poll (the log's "learning") to the end of the last flush and sync
         (the log's "stopped"): loading compiled kernels is in it, starting Python and opening the store are
@@ -73,19 +78,28 @@ class Service:
         if process.child.wait(3_600.0) != 0:
             raise RuntimeError(process.child.log_tail())
         cpu_s = _children_cpu_s() - used_s
-        events = sum(self.positions().values())
         elapsed_s = process.logged_s("stopped") - process.logged_s("learning")
         return Speed(events / elapsed_s, cpu_s / events * 1e6), process
 
     def positions(self) -> Mapping[int, int]:
         """Next offset of each partition as the learner told Kafka, at most a second ago."""
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group(self.settings)})
+        if self._group is None:
+            self._group = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group(self.settings)})
         wanted = [
             TopicPartition(self.topic, partition) for partition in range(self.settings.topics.partitions)
         ]
-        found = {each.partition: max(each.offset, 0) for each in consumer.committed(wanted, timeout=10)}
-        consumer.close()
-        return found
+        return {each.partition: max(each.offset, 0) for each in self._group.committed(wanted, timeout=10)}
+
+    def wait_until_applied(self, learner: "Process", events: int) -> None:
+        """Return once the learner has learnt so many events in all."""
+
+        def reached() -> bool | None:
+            try:
+                return sum(self.positions().values()) >= events or None
+            except KafkaException:  # Kafka makes the group's topic when it is first asked about
+                return None
+
+        learner.until(reached, events / EVENTS_PER_S_MIN + READY_S, GROUP_POLL_S)
 
 
 class Process:
@@ -111,14 +125,14 @@ class Process:
         """When an event was first logged; waits for it."""
         return self.until(lambda: next((at for name, at in self.logged() if name == event), None))
 
-    def until(self, look: Callable[[], T | None], timeout_s: float = READY_S) -> T:
+    def until(self, look: Callable[[], T | None], timeout_s: float = READY_S, poll_s: float = POLL_S) -> T:
         """What `look` finds, as soon as it finds something. Raises ChildFailedError if the process ends."""
         deadline_s = time.monotonic() + timeout_s
         while (found := look()) is None:
             if time.monotonic() > deadline_s:
                 raise TimeoutError(f"waited {timeout_s} s{self.child.log_tail()}")
             self.child.check()
-            time.sleep(POLL_S)
+            time.sleep(poll_s)
         return found
 
     def memory_bytes(self) -> dict[str, int]:
@@ -147,8 +161,9 @@ def service(bootstrap: str, *overrides: str) -> Iterator[Service]:
 def warm_up(bootstrap: str, *overrides: str) -> None:
     """Have the kernels compiled and cached: what is measured is not a first installation."""
     with service(bootstrap, *overrides) as small:
-        fill(small.bootstrap, small.topic, uniform(1_000, 200, 20_000, seed=0))
-        small.learn_to_end()
+        events = uniform(1_000, 200, 20_000, seed=0)
+        fill(small.bootstrap, small.topic, events)
+        small.learn_to_end(len(events))
         scorer = small.start("serve")
         with Client(scorer.address()) as client:
             scorer.until(lambda: answered(client, "u1"))
