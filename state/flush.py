@@ -10,7 +10,7 @@ import numpy as np
 from rocksdict import SstFileWriter
 
 from state.codec import INDEX_PREFIX_BYTES, index_keys, row_ids
-from state.kernels import I32, I64, U64, hash_spans
+from state.kernels import I32, I64, U8, U64, hash_spans
 from state.rocks import FLUSHED_KEY, named_error, row_options, row_prefix
 from state.store import Rows
 
@@ -29,10 +29,13 @@ class Owner(Protocol):
 class _Pairs:
     """Pairs in key order: key i is `keys[key_bounds[i] : key_bounds[i + 1]]`, values likewise."""
 
-    keys: bytes
-    key_bounds: list[int]
-    values: bytes
-    value_bounds: list[int]
+    keys: U8
+    key_bounds: I64
+    values: U8
+    value_bounds: I64
+
+    def __len__(self) -> int:
+        return len(self.key_bounds) - 1
 
 
 class RocksFlush:
@@ -71,17 +74,24 @@ class RocksFlush:
 
     def _write(self, pairs: _Pairs, count: int) -> int:
         """Write up to `count` of some pairs; how many."""
-        sst, keys, values = self._sst, pairs.keys, pairs.values
-        key_bounds, value_bounds = pairs.key_bounds, pairs.value_bounds
         first = self._position
-        stop = min(first + count, len(key_bounds) - 1)
-        for i in range(first, stop):
+        stop = min(first + count, len(pairs))
+        keys, key_bounds = _cut(pairs.keys, pairs.key_bounds, first, stop)
+        values, value_bounds = _cut(pairs.values, pairs.value_bounds, first, stop)
+        sst = self._sst
+        for i in range(stop - first):
             sst[keys[key_bounds[i] : key_bounds[i + 1]]] = values[value_bounds[i] : value_bounds[i + 1]]
         self._position = stop
-        if stop == len(key_bounds) - 1:
+        if stop == len(pairs):
             self._pending.pop(0)
             self._position = 0
         return stop - first
+
+
+def _cut(data: U8, bounds: I64, first: int, stop: int) -> tuple[bytes, list[int]]:
+    """Segments from `first` up to `stop`: only a slice at a time is held twice."""
+    offset = bounds[first]
+    return data[offset : bounds[stop]].tobytes(), (bounds[first : stop + 1] - offset).tolist()
 
 
 def _row_pairs(block: Rows) -> _Pairs:
@@ -89,8 +99,7 @@ def _row_pairs(block: Rows) -> _Pairs:
     keys = np.empty((len(block), 10), np.uint8)
     keys[:, :2] = np.frombuffer(row_prefix(block.kind), np.uint8)
     keys[:, 2:] = block.ordinals.astype(">u8").view(np.uint8).reshape(-1, 8)
-    key_bounds = list(range(0, keys.size + 1, 10))
-    return _Pairs(keys.tobytes(), key_bounds, block.data.tobytes(), block.bounds.tolist())
+    return _Pairs(keys.reshape(-1), np.arange(0, keys.size + 1, 10), block.data, block.bounds)
 
 
 def _index_pairs(block: Rows, first: int) -> _Pairs:
@@ -106,8 +115,8 @@ def _index_pairs(block: Rows, first: int) -> _Pairs:
     np.cumsum(length[order] + INDEX_PREFIX_BYTES, out=bounds[1:])
     keys = np.empty(bounds[-1], np.uint8)
     index_keys(block.kind, block.data, start[order], length[order], hashes[order], bounds, keys)
-    values = block.ordinals[new[order]].astype("<u8").tobytes()
-    return _Pairs(keys.tobytes(), bounds.tolist(), values, list(range(0, len(values) + 1, 8)))
+    values = block.ordinals[new[order]].astype("<u8").view(np.uint8)
+    return _Pairs(keys, bounds, values, np.arange(0, len(values) + 1, 8))
 
 
 def _by_hash_and_id(block: Rows, start: I64, length: I32, hashes: U64) -> I64:
