@@ -17,7 +17,7 @@ from stream import control
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
 from stream.decode import Decoder
-from stream.events import Interactions, Records, by_partition
+from stream.events import Decoded, Interactions, Records, Rejected, by_partition
 from stream.learner import create_learner
 from stream.prequential import Prequential
 from stream.residency import Residency
@@ -91,21 +91,57 @@ class Engine:
         self._set_control(control.Control.restore(head.memo.get(control.MEMO, b"")))
 
     def process(self, polled: Sequence[Records]) -> Report:
-        """Learn what was polled as one micro-batch and commit it.
+        """Learn what was polled and commit it: one micro-batch, or several if its rows do not fit together.
 
-        Commands come first; interactions follow, ordered by partition and offset.
+        Commands come first; interactions follow, ordered by partition and offset. A single record that
+        needs more rows than fit goes to the dead letters.
         """
         batch_seq = self.store.head().batch_seq + 1
+        decoded = [(records, self._decode(records)) for records in polled]
+        for _, found in decoded:
+            try:
+                self._make_resident(found.interactions, batch_seq)
+            except RowsExhaustedError as error:
+                self._residency.unpin(batch_seq)
+                return self._process_apart(polled, error)
+        return self._commit(decoded, batch_seq)
+
+    def _process_apart(self, polled: Sequence[Records], error: RowsExhaustedError) -> Report:
+        """Half of the interactions, then the other half."""
+        control_topic = self.settings.topics.control
+        commands = [records for records in polled if records.topic == control_topic]
+        (records,) = (records for records in polled if records.topic != control_topic)
+        if len(records) == 1:
+            reason = f"the record alone needs more rows than fit: {error}"
+            nothing = self._decoder.decode(records[:0]).interactions
+            refused = Decoded(nothing, (Rejected(0, "learn", reason, "rows_exhausted"),), 0)
+            rest = [(each, self._decode(each)) for each in commands]
+            return self._commit([*rest, (records, refused)], self.store.head().batch_seq + 1)
+        half = len(records) // 2
+        first = self.process([*commands, records[:half]])
+        second = self.process([records[half:]])
+        counts = Counter(first.counts)
+        counts.update(second.counts)
+        return Report(second.batch_seq, first.records + second.records, counts)
+
+    def _decode(self, records: Records) -> Decoded:
+        """Interactions of the interactions topic; of other topics none."""
+        is_control = records.topic == self.settings.topics.control
+        return self._decoder.decode(records[:0] if is_control else records)
+
+    def _commit(self, decoded: Sequence[tuple[Records, Decoded]], batch_seq: int) -> Report:
+        """Learn decoded records whose rows are resident, and write everything at once."""
         outbox: list[OutboxRecord] = []
         memo: dict[str, bytes] = {}
         rows: tuple[Rows, ...] = ()
         counts: Counter[str] = Counter()
         topics = self.settings.topics
-        for records in sorted(polled, key=lambda records: records.topic != topics.control):
+        polled = [records for records, _ in decoded]
+        for records, found in sorted(decoded, key=lambda each: each[0].topic != topics.control):
             if records.topic == topics.control:
                 outbox += self._command(records, batch_seq, memo)
             else:
-                rows, letters = self._learn(records, batch_seq, counts)
+                rows, letters = self._learn(records, found, batch_seq, counts)
                 outbox += letters
                 if self.prequential.take_changed():
                     memo[PREQUENTIAL_MEMO] = self.prequential.pack()
@@ -126,10 +162,8 @@ class Engine:
         return Report(batch_seq, sum(map(len, polled)), counts)
 
     def _learn(
-        self, records: Records, batch_seq: int, counts: Counter[str]
+        self, records: Records, decoded: Decoded, batch_seq: int, counts: Counter[str]
     ) -> tuple[tuple[Rows, ...], list[OutboxRecord]]:
-        decoded = self._decoder.decode(records)
-        self._make_resident(decoded.interactions, batch_seq)
         outcome = self.step(records, decoded.interactions, batch_seq)
         rejected = (*decoded.rejected, *outcome.rejected)
         counts.update(outcome.counts)

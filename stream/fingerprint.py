@@ -26,6 +26,7 @@ def fingerprint(settings: LearnerSettings) -> str:
         "settings": learnt_settings(settings),
         "history_max": settings.state.history_max,
         "items_max": settings.state.items_max,
+        "rows_max": settings.state.rows_max,
         "framing": settings.topics.framing,
         "code": code_hash(),
         "libraries": {name: version(name) for name in LIBRARIES},

@@ -158,7 +158,7 @@ class Loop:
             return
         learning = self._settings.learning
         polled = self._source.poll(learning.batch_records, learning.poll_timeout_ms)
-        self._say(self._source.problem())
+        self._say(self._source.problem() or self._sink_problem())
         if polled:
             self._process(polled)
         self._tell(polled)
@@ -203,8 +203,7 @@ class Loop:
         """Notice partitions that were added while learning."""
         try:
             found = self._source.partitions()
-        except SourceError as error:
-            self._say(str(error))
+        except SourceError:
             return
         added = sorted(set(found) - set(self._store.head().offsets) - set(self._ends))
         if added:
@@ -220,6 +219,10 @@ class Loop:
                 return
             self._sent_through = record_id
             self._in_flight += 1
+
+    def _sink_problem(self) -> str | None:
+        problem = self._sink.problem() if self._store.outbox_count else None
+        return f"{self._store.outbox_count:,} outgoing records wait: {problem}" if problem else None
 
     def _forget(self, acknowledged: Sequence[int]) -> None:
         if acknowledged:

@@ -66,6 +66,11 @@ class Residency:
             self._make_room(len(missing) + reserved, batch_seq)
             self._load(missing, batch_seq)
 
+    def unpin(self, batch_seq: int) -> None:
+        """Let the rows go that were only needed for a batch that did not fit."""
+        touched_at = self._model.users.touched_at
+        touched_at[touched_at == batch_seq] = batch_seq - 1
+
     def _load(self, ordinals: I64, batch_seq: int) -> None:
         if len(ordinals):
             users = self._model.users

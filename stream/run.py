@@ -18,6 +18,9 @@ from stream.kafka import KafkaSink, KafkaSource
 from stream.loop import Loop
 
 STANDBY_POLL_S = 0.1
+REQUEST_TIMEOUT_MS = 30_000
+LEARNER_REQUEST_TIMEOUT_MS = 2_000
+"""Short, because the learner asks again by itself and must hear SIGTERM in between."""
 
 log = structlog.get_logger("livefactor.learner")
 
@@ -27,10 +30,11 @@ def group(settings: LearnerSettings) -> str:
     return f"livefactor.{settings.model.name}"
 
 
-def open_source(settings: LearnerSettings) -> KafkaSource:
+def open_source(settings: LearnerSettings, request_timeout_ms: int = REQUEST_TIMEOUT_MS) -> KafkaSource:
     """The topics that a learner consumes."""
     topics = settings.topics
-    return KafkaSource(settings.kafka, group(settings), (topics.interactions, topics.control))
+    consumed = (topics.interactions, topics.control)
+    return KafkaSource(settings.kafka, group(settings), consumed, request_timeout_ms)
 
 
 def run_learner(
@@ -58,7 +62,8 @@ def run_learner(
     store = RocksWriter(settings.state, identity(settings), lock=lock, tuning=settings.rocksdb, probe=probe)
     source = sink = None
     try:
-        source, sink = open_source(settings), KafkaSink(settings.kafka)
+        source = open_source(settings, LEARNER_REQUEST_TIMEOUT_MS)
+        sink = KafkaSink(settings.kafka)
         loop = Loop(settings, source, sink, store, accept_partitions=accept_partitions)
         loop.run(stop, until_end=until_end)
     finally:

@@ -23,7 +23,7 @@ from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, Comm
 from state import gramian
 from state.codec import ITEM, USER
 from state.digest import digest
-from state.errors import RowsExhaustedError, StoreCorruptError
+from state.errors import StoreCorruptError
 from state.memory import MemoryStore
 from state.model import Model
 from state.writer import RocksWriter
@@ -131,10 +131,27 @@ def test_room_for_new_users_is_kept_when_others_are_loaded():
     assert engine.model.user_count == 140
 
 
-def test_a_batch_that_needs_more_rows_than_there_may_be_is_refused_by_name():
-    engine = engine_with(state={"rows_max": 1_000, "items_max": 990})
-    with pytest.raises(RowsExhaustedError, match=r"state\.rows_max"):
-        engine.process([Feed()(*[event(f"u{k}", "i") for k in range(11)])])
+def test_a_batch_that_needs_more_rows_than_fit_is_learnt_in_parts():
+    """Ten users fit; a batch of thirty becomes several micro-batches, and nothing of it is lost."""
+    engine = engine_with(state={"rows_max": 1_000, "items_max": 990}, learning={"algorithm": "sgd"})
+    before = engine.store.head().batch_seq
+    report = engine.process([Feed()(*[event(f"u{k}", "i") for k in range(30)])])
+    assert report.records == report.counts["learnt"] == 30
+    assert engine.store.head().batch_seq == report.batch_seq >= before + 3
+    assert engine.model.user_count == 30
+
+
+def test_a_record_that_needs_more_rows_than_fit_is_a_dead_letter_and_learning_goes_on():
+    """An item's solve needs its users; with the eleventh there is no room for all of them."""
+    engine = engine_with(state={"rows_max": 1_000, "items_max": 990, "history_max": 12})
+    feed = Feed()
+    reports = [engine.process([feed(event(f"u{k}", "popular"))]) for k in range(11)]
+    assert [report.counts["rejected"] for report in reports] == [0] * 10 + [1]
+    ((_, letter),) = engine.store.outbox()
+    headers = dict(letter.headers)
+    assert headers["code"] == b"rows_exhausted"
+    assert b"state.rows_max" in headers["reason"]
+    assert engine.process([feed(event("u0", "other"))]).counts["learnt"] == 1
 
 
 def test_changed_rows_that_fill_the_bound_are_flushed():

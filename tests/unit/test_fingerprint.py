@@ -24,6 +24,7 @@ BASE = fingerprint(small_settings())
         {"model": {"name": "other"}},
         {"topics": {"framing": "confluent"}},
         {"state": {"history_max": 13}},
+        {"state": {"rows_max": 9_000}},
         {"state": {"items_max": 501}},
     ],
     ids=str,
@@ -37,7 +38,6 @@ def test_it_changes_with_what_is_learnt_from(sections):
     [
         {"learning": {"batch_events_max": 7}},
         {"learning": {"poll_timeout_ms": 99}},
-        {"state": {"rows_max": 9_000}},
         {"state": {"sync": "always"}},
         {"state": {"flush_interval_ms": 77}},
         {"kafka": {"bootstrap.servers": "127.0.0.1:1"}},
