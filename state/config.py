@@ -79,3 +79,11 @@ class StateConfig(Section):
         le=16 << 30,
         description="Unacknowledged outgoing bytes above which the learner stops advancing.",
     )
+    versions_kept: int = Field(5, ge=1, le=1_000, description="Newest versions that are kept.")
+    base_interval_batches: int = Field(
+        500_000,
+        ge=100,
+        le=1_000_000_000,
+        description="Micro-batches after which the state is kept as a version: bounds what is replayed to "
+        "verify it, and with `versions_kept` the schedule.",
+    )

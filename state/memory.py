@@ -1,6 +1,6 @@
 """The in-memory twin of the store: dictionaries, and the same behaviour.
 
-For tests, for replays that need no disk, and as the plainest statement of what a store is.
+For tests, for the warm-up of a learner that stands by, and as the plainest statement of what a store is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from state.codec import pack_journal, row_ids, unpack_journal
-from state.errors import ConfigError
+from state.errors import StoreError
 from state.store import I64, Commit, Head, JournalEntry, OutboxRecord, Rows, TopicPartition
 
 
@@ -129,7 +129,10 @@ class MemoryStore(MemoryReader):
     def commit(self, commit: Commit) -> None:
         """Write one micro-batch atomically."""
         if commit.batch_seq != self._head.batch_seq + 1:
-            raise ConfigError(f"micro-batch {commit.batch_seq} cannot follow {self._head.batch_seq}")
+            raise StoreError(
+                f"micro-batch {commit.batch_seq} cannot follow {self._head.batch_seq} in memory: "
+                "start the learner again; it goes on from what is stored"
+            )
         self._journal[commit.batch_seq] = pack_journal(JournalEntry(commit.batch_seq, commit.rows))
         if commit.schedule:
             self._schedule[commit.batch_seq] = commit.schedule
@@ -172,6 +175,14 @@ class MemoryStore(MemoryReader):
         """Keep the manifest; the state of versions is not kept in memory."""
         self.versions[name] = dict(manifest)
         self._head = replace(self._head, version=f"g{self._head.generation}.{name}")
+
+    def prune_versions(self, kept: int) -> None:
+        """Forget all versions but the newest `kept`, and the schedule entries that only older ones needed."""
+        names = sorted(self.versions, key=int)
+        if len(names) > kept:
+            self.versions = {name: self.versions[name] for name in names[-kept:]}
+            oldest = int(names[-kept])
+            self._schedule = {seq: entry for seq, entry in self._schedule.items() if seq > oldest}
 
 
 class MemoryFlush:

@@ -178,3 +178,7 @@ class Writer(Reader, Protocol):
     def checkpoint(self, name: str, manifest: Mapping[str, object]) -> None:
         """Keep the present state as an immutable version; rows must have been flushed through the head."""
         ...
+
+    def prune_versions(self, kept: int) -> None:
+        """Delete all versions but the newest `kept`, and the schedule entries that only older ones needed."""
+        ...

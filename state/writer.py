@@ -15,15 +15,12 @@ from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, WriteBa
 from state.codec import FORMAT, pack_journal, pack_schedule
 from state.config import StateConfig
 from state.errors import (
-    AlgorithmMismatchError,
-    ConfigError,
-    ModelMismatchError,
-    RankMismatchError,
     StoreError,
     StoreLockedError,
     StoreMissingError,
 )
 from state.flush import RocksFlush
+from state.identity import mismatches
 from state.rocks import (
     RocksView,
     current_directory,
@@ -31,6 +28,7 @@ from state.rocks import (
     number_key,
     open_database,
     pack_outbox,
+    unusable_directory,
 )
 from state.store import Commit, Head, JournalEntry, Rows, TopicPartition
 
@@ -50,9 +48,12 @@ class DirectoryLock:
     """Ownership of a store's directory, from before the database is opened until the process ends."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / "learner.lock"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise unusable_directory(directory, error) from error
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; the kernel frees it when its holder ends, however it ends."""
@@ -142,7 +143,10 @@ class RocksWriter(RocksView):
         directory = self._config.directory
         self._staging = directory / "staging"
         shutil.rmtree(self._staging, ignore_errors=True)
-        self._staging.mkdir()
+        try:
+            self._staging.mkdir()
+        except OSError as error:
+            raise unusable_directory(directory, error) from error
         try:
             return current_directory(directory)
         except StoreMissingError:
@@ -153,14 +157,9 @@ class RocksWriter(RocksView):
         if not stored:
             self._database.put(b"identity", orjson.dumps(identity, option=orjson.OPT_SORT_KEYS))
             return
-        errors: dict[str, type[StoreError]] = {"model": ModelMismatchError, "rank": RankMismatchError}
-        for name, value in identity.items():
-            if stored.get(name) != value:
-                raise errors.get(name, AlgorithmMismatchError)(
-                    f"the store in {self._config.directory} has {name} = {stored.get(name)!r} and the "
-                    f"settings say {value!r}: restore the setting, or give the new model another "
-                    "`state.directory`"
-                )
+        remedy = "restore the setting, or give the new model another `state.directory`"
+        for error in mismatches(self._config.directory, stored, identity, remedy):
+            raise error
 
     @property
     def outbox_count(self) -> int:
@@ -183,7 +182,10 @@ class RocksWriter(RocksView):
         4. Sync the log, if it is time to.
         """
         if commit.batch_seq != self._head.batch_seq + 1:
-            raise ConfigError(f"micro-batch {commit.batch_seq} cannot follow {self._head.batch_seq}")
+            raise StoreError(
+                f"micro-batch {commit.batch_seq} cannot follow {self._head.batch_seq} in {self.path}: "
+                "start the learner again; it goes on from what is stored"
+            )
         journal = pack_journal(JournalEntry(commit.batch_seq, commit.rows))
         batch, head = self._batch(commit, journal)
         self._probe("before_write")
@@ -297,6 +299,19 @@ class RocksWriter(RocksView):
         self._head = replace(self._head, version=f"g{self._head.generation}.{name}")
         batch = WriteBatch(raw_mode=True)
         batch.put(b"head", _pack_head(self._head))
+        self._write(batch)
+
+    def prune_versions(self, kept: int) -> None:
+        """Delete all versions but the newest `kept`, and the schedule entries that only older ones needed."""
+        versions = self._config.directory / "versions"
+        found = sorted((path for path in versions.glob("[0-9]*")), key=lambda path: int(path.name))
+        if len(found) <= kept:
+            return
+        for path in found[:-kept]:
+            shutil.rmtree(path)
+        batch = WriteBatch(raw_mode=True)
+        oldest = int(found[-kept].name)
+        batch.delete_range(number_key(0), number_key(oldest + 1), self._families["schedule"])
         self._write(batch)
 
     def close(self) -> None:

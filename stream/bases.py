@@ -18,24 +18,10 @@ def begin(
     2. Commit a schedule entry with the fingerprint and with the offsets from which this run reads, and every
        global array, so that the journal of a new store lacks none.
     """
-    head = engine.store.head()
     previous = last_fingerprint(engine)
     if previous not in (None, fingerprint):
-        engine.flush()
-        engine.store.checkpoint(
-            str(head.batch_seq),
-            {
-                "version": str(head.batch_seq),
-                "batch_seq": head.batch_seq,
-                "generation": head.generation,
-                "parent": head.version,
-                "reason": "fingerprint changed",
-                "fingerprint": previous,
-                "positions": [
-                    [topic, partition, offset] for (topic, partition), offset in sorted(head.offsets.items())
-                ],
-            },
-        )
+        keep_base(engine, "fingerprint changed")
+    head = engine.store.head()
     engine.store.commit(
         Commit(
             head.batch_seq + 1,
@@ -45,13 +31,39 @@ def begin(
                 "kind": START,
                 "fingerprint": fingerprint,
                 "settings": settings,
-                "positions": [
-                    [topic, partition, offset] for (topic, partition), offset in sorted(positions.items())
-                ],
+                "positions": _triples(positions),
             },
             memo={"fingerprint": fingerprint.encode()},
         )
     )
+
+
+def base_is_due(engine: Engine) -> bool:
+    """Whether the newest base is so old that another must be kept."""
+    head = engine.store.head()
+    newest = int(head.version.rpartition(".")[2])
+    return head.batch_seq - newest >= engine.settings.state.base_interval_batches
+
+
+def keep_base(engine: Engine, reason: str) -> None:
+    """Flush and keep the state as a version from which the schedule can be replayed; drop the oldest ones."""
+    engine.flush()
+    head = engine.store.head()
+    manifest = {
+        "version": str(head.batch_seq),
+        "batch_seq": head.batch_seq,
+        "generation": head.generation,
+        "parent": head.version,
+        "reason": reason,
+        "fingerprint": last_fingerprint(engine),
+        "positions": _triples(head.offsets),
+    }
+    engine.store.checkpoint(str(head.batch_seq), manifest)
+    engine.store.prune_versions(engine.settings.state.versions_kept)
+
+
+def _triples(positions: Mapping[TopicPartition, int]) -> list[tuple[str, int, int]]:
+    return [(topic, partition, offset) for (topic, partition), offset in sorted(positions.items())]
 
 
 def last_fingerprint(engine: Engine) -> str | None:

@@ -26,7 +26,7 @@ from state.errors import (
     SourceError,
 )
 from state.store import TopicPartition
-from stream.bases import begin
+from stream.bases import base_is_due, begin, keep_base
 from stream.config import LearnerSettings
 from stream.engine import Engine, Store
 from stream.events import Records, by_partition
@@ -163,6 +163,8 @@ class Loop:
             self._process(polled)
         self._tell(polled)
         self._flush_when_due()
+        if base_is_due(self.engine):
+            keep_base(self.engine, "schedule")
 
     def _process(self, polled: Sequence[Records]) -> None:
         report = self.engine.process(polled)

@@ -46,12 +46,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A state from which the schedule can be replayed. `directory` is None for the empty state."""
+    """A state from which the schedule can be replayed. `directory` is None for the empty state.
+
+    `fingerprint` is that of the run which reached it; it goes on until the schedule begins another.
+    """
 
     name: str
     batch_seq: int
     positions: Mapping[TopicPartition, int]
     directory: Path | None
+    fingerprint: str
 
 
 def verify(
@@ -90,11 +94,13 @@ def _choose_base(
     spans: list[str] = []
     for base in _bases(settings.state.directory, starts):
         later = [seq for seq in foreign if seq > base.batch_seq]
+        if base.fingerprint != current and base.batch_seq + 1 not in starts:
+            later.append(base.batch_seq)
         expired = [tp for tp, offset in base.positions.items() if offset < limits.get(tp, (0, 0))[0]]
         missing = [tp for tp in base.positions if tp not in limits]
         if later:
             spans.append(
-                f"from base {base.name} (micro-batch {base.batch_seq}): micro-batch {max(later)} began a run "
+                f"from base {base.name} (micro-batch {base.batch_seq}): micro-batch {max(later)} is of a run "
                 "with other settings, program or processor"
             )
         elif missing:
@@ -119,12 +125,13 @@ def _name(partition: TopicPartition) -> str:
 def _bases(directory: Path, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[Base]:
     """The empty state, then every version, oldest first."""
     if 1 in starts:
-        yield Base("0", 0, _positions(starts[1]["positions"]), None)
+        yield Base("0", 0, _positions(starts[1]["positions"]), None, starts[1]["fingerprint"])
     manifests = (path / "manifest.json" for path in (directory / "versions").glob("[0-9]*"))
     facts = [orjson.loads(path.read_bytes()) for path in manifests if path.exists()]
     for manifest in sorted(facts, key=lambda manifest: manifest["batch_seq"]):
         path = directory / "versions" / manifest["version"] / "database"
-        yield Base(manifest["version"], manifest["batch_seq"], _positions(manifest["positions"]), path)
+        positions, seq = _positions(manifest["positions"]), manifest["batch_seq"]
+        yield Base(manifest["version"], seq, positions, path, manifest["fingerprint"])
 
 
 def _all_positions(base: Base, schedule: list[tuple[int, Mapping[str, Any]]]) -> dict[TopicPartition, int]:

@@ -115,8 +115,8 @@ def test_state_and_log_agree(tmp_path, learning):
 def test_it_does_not_matter_how_the_replay_keeps_its_rows(place):
     place.publish(400)
     place.learn()
-    loose = place.settings.state.model_copy(update={"rows_max": 10_000, "dirty_rows_max": 10_000})
-    tight = place.settings.state.model_copy(update={"dirty_rows_max": 100})
+    loose = place.settings.state.model_copy(update={"dirty_rows_max": 10_000, "journal_bytes_max": 1 << 30})
+    tight = place.settings.state.model_copy(update={"dirty_rows_max": 100, "journal_bytes_max": 1 << 20})
     for state in (loose, tight):
         assert place.verify(place.settings.model_copy(update={"state": state})).agrees
 
@@ -211,6 +211,26 @@ def test_other_settings_make_a_new_base_and_verification_starts_there(place):
     late = place.verify()
     assert late.agrees is None
     assert len(late.spans) == 2
+
+
+def test_a_base_is_kept_now_and_then_and_old_ones_go_with_their_schedule(tmp_path):
+    """What must be replayed stays bounded however long a learner runs."""
+    place = Place(
+        tmp_path,
+        state={**TIGHT, "history_max": 12, "base_interval_batches": 100, "versions_kept": 2},
+        learning={"batch_events_max": 1},
+    )
+    place.publish(350)
+    place.learn()
+    kept = sorted(int(path.name) for path in (place.settings.state.directory / "versions").iterdir())
+    assert len(kept) == 2
+    assert kept[1] - kept[0] == 100
+    assert place.schedule()[0][0] == kept[0] + 1
+    verdict = place.verify()
+    assert verdict.agrees is True
+    assert verdict.batches == len(place.schedule()) < 200
+    other = place.settings.model_copy(update={"als": place.settings.als.model_copy(update={"alpha": 0.2})})
+    assert place.verify(other).agrees is None
 
 
 def test_a_larger_catalogue_is_another_setting(tmp_path):
