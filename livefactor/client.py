@@ -176,7 +176,8 @@ class Client:
             code, details = error.code().name, error.details()
             if code == "UNAVAILABLE":
                 details = (
-                    f"no scorer answers at {self._address}: start `livefactor serve`, or correct the address"
+                    f"{self._address} has no answer yet: {details}; "
+                    "if no scorer runs there, start `livefactor serve`, or correct the address"
                 )
             raise ScorerError(f"{details} ({code})", code) from error
 

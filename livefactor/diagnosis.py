@@ -11,6 +11,7 @@ from typing import Literal
 
 from livefactor.settings import Settings
 from state.errors import LivefactorError, StoreMissingError
+from state.identity import mismatches
 
 DISK_FAIL_BYTES = 512 << 20
 DISK_WARN_BYTES = 5 << 30
@@ -70,14 +71,9 @@ def store_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("store", "fail", str(error))
         return
     yield Finding("store", "ok", f"{directory} stands at micro-batch {head.batch_seq:,}")
-    for name, value in identity(settings).items():
-        if stored.get(name) != value:
-            yield Finding(
-                "store",
-                "fail",
-                f"was made with {name} = {stored.get(name)!r}, the settings say {value!r}: "
-                "restore the setting, or use another state.directory",
-            )
+    remedy = "restore the setting, or use another state.directory"
+    for mismatch in mismatches(directory, stored, identity(settings), remedy):
+        yield Finding("store", "fail", str(mismatch))
     yield _owner(directory)
 
 

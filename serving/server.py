@@ -16,14 +16,8 @@ from serving.config import ServingConfig
 from serving.refresh import Follower, Shape, follow
 from serving.service import SERVICE_NAME, ScorerService
 from state.config import StateConfig
-from state.errors import (
-    AlgorithmMismatchError,
-    ConfigError,
-    ModelMismatchError,
-    RankMismatchError,
-    StoreError,
-    StoreMissingError,
-)
+from state.errors import ConfigError, StoreError, StoreMissingError
+from state.identity import mismatches
 from state.reader import RocksReader
 from state.rocks import current_directory
 
@@ -44,8 +38,9 @@ def run(
 ) -> None:
     """Serve the store in `state.directory` until SIGTERM or SIGINT.
 
-    `identity`: model, rank and feedback, as the learner gave them to the store; `topic`: the interactions
-    topic; `half_life_events`: half-life of item popularity. Raises ConfigError if the address cannot be had.
+    `identity`: model, rank, feedback and history_max, as the learner gave them to the store; `topic`: the
+    interactions topic; `half_life_events`: half-life of item popularity. Raises ConfigError if the address
+    cannot be had.
     """
     shape = Shape(
         rank=int(identity["rank"]),
@@ -90,13 +85,8 @@ def _check_identity(reader: RocksReader, identity: Mapping[str, Any]) -> None:
         raise StoreMissingError(
             f"{reader.path} is being created: the scorer goes on when the learner has done it"
         )
-    errors: dict[str, type[StoreError]] = {"model": ModelMismatchError, "rank": RankMismatchError}
-    for name, value in identity.items():
-        if stored.get(name) != value:
-            raise errors.get(name, AlgorithmMismatchError)(
-                f"the store in {reader.path} has {name} = {stored.get(name)!r} and the scorer's settings say "
-                f"{value!r}: give the scorer the settings of the learner"
-            )
+    for error in mismatches(reader.path, stored, identity, "give the scorer the settings of the learner"):
+        raise error
 
 
 async def serve(follower: Follower, config: ServingConfig, topic: str, started: Started) -> None:

@@ -148,9 +148,10 @@ class ScorerService:
 def staleness_ms(head: Head, topic: str, now_ms: int) -> int:
     """Now minus the time through which the topic's slowest partition has been applied; at least 0.
 
-    A store that has never said how far it is counts as old as the Unix epoch: never take it for fresh.
+    A store that has never said how far a partition is counts as old as the Unix epoch: never take it for
+    fresh.
     """
-    applied = [ms for (name, _), ms in head.applied_through_ms.items() if name == topic]
+    applied = [head.applied_through_ms.get(where, 0) for where in head.offsets if where.topic == topic]
     return max(0, now_ms - min(applied, default=0))
 
 

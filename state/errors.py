@@ -1,4 +1,4 @@
-"""Every error Livefactor raises on purpose.
+"""The errors that packages share; one that a single file of `livefactor/` raises stands there.
 
     LivefactorError
     +-- ConfigError             a setting is unknown, wrong or at odds with another
@@ -9,7 +9,7 @@
     |   +-- StoreFullError           the disk cannot take another write
     |   +-- FormatMismatchError      written by another version of the format
     |   +-- RankMismatchError        written with another rank
-    |   +-- AlgorithmMismatchError   written with another algorithm or feedback mode
+    |   +-- SettingsMismatchError    written with another setting that its rows depend on
     |   +-- ModelMismatchError       written for another model name
     |   +-- RowsExhaustedError       a micro-batch needs more rows than `state.rows_max`
     +-- ScorerError             a scorer cannot be reached, or refused a request
@@ -63,8 +63,8 @@ class RankMismatchError(StoreError):
     """The store was written with another rank: restore the setting, or use another directory."""
 
 
-class AlgorithmMismatchError(StoreError):
-    """The store was written by another algorithm or feedback mode: restore it, or use another directory."""
+class SettingsMismatchError(StoreError):
+    """The store was made with another algorithm, feedback mode or bound of its rows: restore it."""
 
 
 class ModelMismatchError(StoreError):

@@ -17,6 +17,7 @@ The row family is written by nothing but the ingestion of one SST file per flush
 `flushed_through` too: rows and the number that says how far they go appear together.
 """
 
+import difflib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -37,6 +38,7 @@ from rocksdict import (
 
 from state.codec import FORMAT, INDEX_PREFIX_BYTES, index_keys, unpack_journal, unpack_schedule
 from state.errors import (
+    ConfigError,
     FormatMismatchError,
     StoreCorruptError,
     StoreError,
@@ -84,6 +86,16 @@ def current_directory(directory: Path) -> Path:
         raise StoreMissingError(
             f"{directory} holds no store: start `livefactor learn` with this `state.directory` first"
         ) from None
+    except OSError as error:
+        raise unusable_directory(directory, error) from error
+
+
+def unusable_directory(directory: Path, error: OSError) -> StoreError:
+    """What the operating system says about a store's directory, with what to do."""
+    return StoreError(
+        f"{directory} cannot be used as `state.directory` ({error.strerror}: {error.filename}): "
+        "make it a directory that this user can write, or set another `state.directory`"
+    )
 
 
 def row_options() -> Options:
@@ -134,13 +146,14 @@ def apply_tuning(options: Options, tuning: Mapping[str, Any]) -> None:
     for name, value in tuning.items():
         setter = getattr(options, f"set_{name}", None)
         if setter is None:
-            raise StoreError(
-                f"[rocksdb] {name} is not an option of RocksDB here: remove it or correct its name"
-            )
+            known = [setting[4:] for setting in dir(options) if setting.startswith("set_")]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it or correct its name"
+            raise ConfigError(f"[rocksdb] {name} is not an option of RocksDB here; {hint}")
         try:
             setter(value)
         except (TypeError, ValueError, OverflowError) as error:
-            raise StoreError(f"[rocksdb] {name} cannot be {value!r}: {error}") from error
+            raise ConfigError(f"[rocksdb] {name} cannot be {value!r}: {error}; correct the value") from error
 
 
 def named_error(error: Exception, path: Path) -> StoreError:

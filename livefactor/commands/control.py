@@ -74,7 +74,9 @@ def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: 
         "frozen": bool(control.get("frozen", False)) or settings.learning.freeze,
         "batch_seq": head.batch_seq,
         "version": head.version,
-        "applied_through_ms": min(head.applied_through_ms.values(), default=None),
+        "applied_through_ms": min(
+            (head.applied_through_ms.get(where, 0) for where in head.offsets), default=None
+        ),
     }
     print_json(facts) if as_json else print_fields(facts)
 

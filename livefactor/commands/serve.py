@@ -2,6 +2,8 @@
 
 from livefactor.logs import configure_logs
 from livefactor.options import ConfigOption, SetOption, settings_of
+from livefactor.settings import Settings
+from stream.identity import identity
 
 
 def serve(config: ConfigOption = None, overrides: SetOption = None) -> None:
@@ -17,13 +19,14 @@ def serve(config: ConfigOption = None, overrides: SetOption = None) -> None:
     server.run(
         settings.state,
         settings.serving,
-        identity_of_scorer(settings.model.name, settings.learning.rank, settings.learning.feedback),
+        identity_of_scorer(settings),
         settings.topics.interactions,
         settings.prequential.half_life_events,
         started=lambda port: print(f"listening on {host}:{port}", flush=True),
     )
 
 
-def identity_of_scorer(model: str, rank: int, feedback: str) -> dict[str, object]:
+def identity_of_scorer(settings: Settings) -> dict[str, object]:
     """What the store must have been made for, as far as answering depends on it."""
-    return {"model": model, "rank": rank, "feedback": feedback}
+    facts = identity(settings)
+    return {name: facts[name] for name in ("model", "rank", "feedback", "history_max")}

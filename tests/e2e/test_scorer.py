@@ -17,9 +17,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from scorer_process import ScorerProcess, first_line, spawn, until
 from toy_model import IDENTITY, TOPIC, ToyModel, state_config
 
+from livefactor import Client
 from protos.events_pb2 import Position
 from protos.scorer_pb2 import RecommendRequest, RecommendResponse, ScoreRequest, ScoreResponse
 from protos.scorer_pb2_grpc import ScorerStub
+from state.errors import ScorerError
 from state.store import TopicPartition
 from state.writer import RocksWriter
 
@@ -206,12 +208,6 @@ def test_a_message_that_is_too_large_is_refused(world: World) -> None:
     assert world.score("u0", ["i0"]).known == [True]
 
 
-def test_a_deadline_that_is_over_is_honoured(world: World) -> None:
-    code, _ = refusal(lambda: world.recommend("u0", timeout=-1))
-    assert code == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert world.recommend("u0").item_ids
-
-
 def test_min_position_waits_for_the_commit(world: World) -> None:
     wanted = Position(topic=TOPIC, partition=0, offset=world.toy.offset + 1)
     with ThreadPoolExecutor(1) as pool:
@@ -268,6 +264,9 @@ def test_the_slowest_partition_decides_staleness(tmp_path: Path) -> None:
         world.settle()
         meta = until(lambda: (m := world.recommend("u0").meta).staleness_ms > 50_000 and m)
         assert meta.staleness_ms < 100_000
+        world.commit(["u2"], partition=2)
+        world.settle()
+        assert world.recommend("u0").meta.staleness_ms > now_ms() - 60_000, "a backlog of unknown age"
         assert [(p.partition, p.offset) for p in meta.positions] == [(0, 2), (1, 3)]
 
 
@@ -306,6 +305,9 @@ def test_a_scorer_waits_for_a_store_that_does_not_exist_yet(tmp_path: Path) -> N
         )
         assert missing[0] == grpc.StatusCode.UNAVAILABLE
         assert "livefactor learn" in missing[1]
+        with Client(scorer.address) as client, pytest.raises(ScorerError) as refused:
+            client.recommend("u0")
+        assert missing[1] in str(refused.value), "the client passes on what the scorer says"
         writer, toy = RocksWriter(state_config(directory), IDENTITY), ToyModel()
         toy.commit(writer, USERS, ITEMS)
         until(lambda: health_of(scorer) == SERVING)
@@ -313,19 +315,23 @@ def test_a_scorer_waits_for_a_store_that_does_not_exist_yet(tmp_path: Path) -> N
         writer.close()
 
 
-def test_a_store_of_another_rank_is_not_served(tmp_path: Path) -> None:
-    writer = RocksWriter(state_config(tmp_path), {**IDENTITY, "rank": 64})
+@pytest.mark.parametrize(
+    ("name", "value"), [("rank", 64), ("model", "books"), ("feedback", "explicit"), ("history_max", 50)]
+)
+def test_a_store_made_with_other_settings_is_not_served(tmp_path: Path, name: str, value: Any) -> None:
+    writer, told = RocksWriter(state_config(tmp_path), {**IDENTITY, name: value}), f"{name} ="
     try:
         with ScorerProcess(tmp_path) as scorer:
             stub = ScorerStub(scorer.channel)
             request = RecommendRequest(user_id="u0", k=5)
             message = until(
                 lambda: (
-                    (text := refusal(lambda: stub.Recommend(request, timeout=TIMEOUT_S))[1]).count("rank")
+                    (text := refusal(lambda: stub.Recommend(request, timeout=TIMEOUT_S))[1]).count(told)
                     and text
                 )
             )
-            assert "rank = 64" in message
+            assert f"{told} {value!r} and the settings say {IDENTITY[name]!r}" in message
+            assert "give the scorer the settings of the learner" in message
             assert health_of(scorer) == NOT_SERVING
     finally:
         writer.close()

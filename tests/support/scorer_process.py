@@ -60,7 +60,7 @@ class ScorerProcess:
         self.arguments = {
             "state": {"directory": str(directory), **BOUNDS},
             "serving": {"listen": "127.0.0.1:0", **serving},
-            "identity": {name: IDENTITY[name] for name in ("model", "rank", "feedback")},
+            "identity": {name: IDENTITY[name] for name in ("model", "rank", "feedback", "history_max")},
             "topic": TOPIC,
         }
 

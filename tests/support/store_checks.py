@@ -11,7 +11,7 @@ import numpy as np
 
 from state.codec import EVENT_IDS, FORMAT, GLOBAL, ITEM, USER, single_rows
 from state.digest import digest
-from state.errors import ConfigError
+from state.errors import StoreError
 from state.store import Commit, Flush, OutboxRecord, Rows, TopicPartition
 
 P0, P1 = TopicPartition("interactions", 0), TopicPartition("interactions", 1)
@@ -127,7 +127,7 @@ def check_commits_follow_one_another(ground: Ground) -> None:
     for wrong in (0, 1, 3):
         try:
             ground.store.commit(Commit(wrong, (users(u0=b"b"),), {P0: 9}, {"x": 1}, {"m": b""}))
-        except ConfigError:
+        except StoreError:
             pass
         else:
             raise AssertionError(f"micro-batch {wrong} was let in after 1")

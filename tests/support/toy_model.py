@@ -13,8 +13,14 @@ from state.store import Commit, TopicPartition, Writer
 
 TOPIC = "livefactor.interactions.v1"
 RANK = 4
-IDENTITY = {"model": "default", "rank": RANK, "feedback": "implicit", "algorithm": "als"}
 BOUNDS = {"rows_max": 5_000, "items_max": 1_000, "history_max": 20}
+IDENTITY = {
+    "model": "default",
+    "rank": RANK,
+    "feedback": "implicit",
+    "algorithm": "als",
+    "history_max": BOUNDS["history_max"],
+}
 
 
 def state_config(directory: Path) -> StateConfig:

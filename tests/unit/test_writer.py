@@ -14,10 +14,11 @@ from store_checks import commit, flush, journal, users
 from state.codec import USER
 from state.config import StateConfig
 from state.errors import (
-    AlgorithmMismatchError,
+    ConfigError,
     FormatMismatchError,
     ModelMismatchError,
     RankMismatchError,
+    SettingsMismatchError,
     StoreCorruptError,
     StoreError,
     StoreLockedError,
@@ -64,10 +65,10 @@ def filled(config, **fields):
     [
         ("model", "books", ModelMismatchError),
         ("rank", 8, RankMismatchError),
-        ("algorithm", "sgd", AlgorithmMismatchError),
-        ("feedback", "explicit", AlgorithmMismatchError),
-        ("history_max", 50, AlgorithmMismatchError),
-        ("event_ids_kept", 20, AlgorithmMismatchError),
+        ("algorithm", "sgd", SettingsMismatchError),
+        ("feedback", "explicit", SettingsMismatchError),
+        ("history_max", 50, SettingsMismatchError),
+        ("event_ids_kept", 20, SettingsMismatchError),
     ],
 )
 def test_another_identity_is_refused_by_name_and_changes_nothing(config, name, value, error):
@@ -122,6 +123,23 @@ def test_a_reader_needs_a_store(config, tmp_path):
     (config.directory / "generation").write_text("generation-000001\n")
     with pytest.raises(StoreMissingError):
         RocksReader(config.directory)
+
+
+def test_a_directory_that_is_a_file_is_named_with_what_to_do(config):
+    config.directory.write_text("")
+    for use in (DirectoryLock, RocksReader):
+        with pytest.raises(StoreError, match=rf"{config.directory} cannot be used.*set another"):
+            use(config.directory)
+    inside = config.model_copy(update={"directory": config.directory / "deeper"})
+    with pytest.raises(StoreError, match=r"deeper cannot be used.*Not a directory"):
+        RocksWriter(inside, IDENTITY)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_without_permission_is_named(config):
+    config.directory.mkdir(mode=0o500)
+    with pytest.raises(StoreError, match=r"cannot be used.*Permission denied"):
+        RocksWriter(config, IDENTITY)
 
 
 def files(config, pattern):
@@ -248,9 +266,16 @@ def test_tuning_reaches_rocksdb(config):
     assert "stats_dump_period_sec=77" in options
 
 
-@pytest.mark.parametrize("tuning", [{"max_background_job": 3}, {"max_background_jobs": "three"}])
-def test_wrong_tuning_is_named_and_lets_go_of_the_directory(config, tuning):
-    with pytest.raises(StoreError, match=rf"\[rocksdb\] {next(iter(tuning))}"):
+@pytest.mark.parametrize(
+    ("tuning", "said"),
+    [
+        ({"max_background_job": 3}, r"max_background_job is not .* did you mean max_background_jobs\?"),
+        ({"max_background_jobs": "three"}, r"max_background_jobs cannot be 'three'"),
+        ({"max_background_jobs": 2.5}, r"max_background_jobs cannot be 2\.5"),
+    ],
+)
+def test_wrong_tuning_is_named_and_lets_go_of_the_directory(config, tuning, said):
+    with pytest.raises(ConfigError, match=rf"\[rocksdb\] {said}"):
         RocksWriter(config, IDENTITY, tuning=tuning)
     RocksWriter(config, IDENTITY).close()
 

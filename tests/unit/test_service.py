@@ -1,0 +1,91 @@
+"""What the scorer's service decides by itself, without a network."""
+
+import asyncio
+from typing import Never
+
+import grpc
+import pytest
+from toy_model import TOPIC
+
+from protos.scorer_pb2 import RecommendRequest, ScoreRequest
+from serving.config import ServingConfig
+from serving.refresh import Follower, Shape
+from serving.service import ScorerService, staleness_ms
+from state.errors import StoreMissingError
+from state.store import Head, Reader, TopicPartition
+
+NOW_MS = 1_000_000
+
+
+class RefusedError(Exception):
+    """What `abort` raises: the call ends there."""
+
+
+class Call:
+    """The part of a call that the service looks at: the time left, and being refused."""
+
+    def __init__(self, left_s: float | None) -> None:
+        self.left_s = left_s
+        self.code: grpc.StatusCode | None = None
+        self.message = ""
+
+    def time_remaining(self) -> float | None:
+        return self.left_s
+
+    async def abort(self, code: grpc.StatusCode, message: str) -> Never:
+        self.code, self.message = code, message
+        raise RefusedError
+
+
+def no_store() -> Reader:
+    raise StoreMissingError("there is none")
+
+
+def service() -> ScorerService:
+    """A service whose follower has found no store yet."""
+    shape = Shape(4, False, 100, 10, 5, 700.0, 1 << 20)
+    follower = Follower(no_store, lambda: 1, shape)
+    return ScorerService(follower, ServingConfig(), TOPIC, lambda: NOW_MS)
+
+
+@pytest.mark.parametrize("left_s", [0.0, -0.5])
+def test_a_deadline_that_is_over_is_refused_before_anything_else(left_s: float) -> None:
+    for ask, request in (
+        (service().recommend, RecommendRequest(user_id="u", k=-1)),
+        (service().score, ScoreRequest(user_id="")),
+    ):
+        call = Call(left_s)
+        with pytest.raises(RefusedError):
+            asyncio.run(ask(request, call))
+        assert call.code == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "before the work began" in call.message
+
+
+@pytest.mark.parametrize("left_s", [None, 5.0])
+def test_with_time_left_the_next_check_speaks(left_s: float | None) -> None:
+    call = Call(left_s)
+    with pytest.raises(RefusedError):
+        asyncio.run(service().recommend(RecommendRequest(user_id="u", k=5), call))
+    assert call.code == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("offsets", "applied", "expected"),
+    [
+        ({0: 5, 1: 5}, {0: NOW_MS - 10, 1: NOW_MS - 70}, 70),
+        ({0: 5, 1: 0}, {0: NOW_MS - 10}, NOW_MS),
+        ({0: 5}, {}, NOW_MS),
+        ({}, {}, NOW_MS),
+        ({0: 5}, {0: NOW_MS + 10}, 0),
+    ],
+)
+def test_staleness_is_that_of_the_slowest_partition_and_the_epochs_where_none_is_known(
+    offsets: dict[int, int], applied: dict[int, int], expected: int
+) -> None:
+    def of_topic(numbers: dict[int, int]) -> dict[TopicPartition, int]:
+        return {TopicPartition(TOPIC, p): number for p, number in numbers.items()} | {
+            TopicPartition("other", 0): 1
+        }
+
+    head = Head(1, 1, 0, "g1.0", of_topic(offsets), {}, of_topic(applied))
+    assert staleness_ms(head, TOPIC, NOW_MS) == expected
