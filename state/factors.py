@@ -304,9 +304,30 @@ class Table:
             self._id_arena = _grown(self._id_arena, needed)
 
     def _reserve_entries(self, count: int) -> None:
+        if int(self._entry_top[0]) + count <= len(self._other):
+            return
+        self._compact_entries()
         needed = int(self._entry_top[0]) + count
         if needed > len(self._other):
             self._other, self._strength = _grown(self._other, needed), _grown(self._strength, needed)
+
+    def _compact_entries(self) -> None:
+        """Close the gaps that outgrown histories have left, if they are a quarter of the arena."""
+        slots = self.slots
+        slots = slots[self._entry_class[slots] >= 0]
+        held = int(self._sizes[self._entry_class[slots]].sum())
+        if held * 4 <= int(self._entry_top[0]) * 3:
+            order = slots[np.argsort(self._entry_start[slots])]
+            maps.compact(
+                order,
+                self._entry_start,
+                self._entry_class,
+                self._other,
+                self._strength,
+                self._sizes,
+                self._blocks,
+                self._entry_top,
+            )
 
     def _enter(self, slots: I64) -> None:
         """Make new slots findable; a map that is more than 70 % full is built anew, twice as large."""

@@ -205,6 +205,22 @@ def make_room(slots, lengths, entry_start, entry_class, sizes, free, top, links)
 
 
 @numba.njit(cache=True)
+def compact(order, entry_start, entry_class, other, strength, sizes, free, top):  # type: ignore[no-untyped-def]
+    """Move the blocks of slots, visited in `order` of ascending start, to the front, and forget free blocks."""
+    position = 0
+    for slot in order:
+        start = entry_start[slot]
+        size = sizes[entry_class[slot]]
+        for e in range(size):
+            other[position + e] = other[start + e]
+            strength[position + e] = strength[start + e]
+        entry_start[slot] = position
+        position += size
+    free[:] = -1
+    top[0] = position
+
+
+@numba.njit(cache=True)
 def append_entries(  # type: ignore[no-untyped-def]
     slots,
     others,
