@@ -199,10 +199,8 @@ class Step:
             if self.learner.keeps_item_history:
                 model.items.append(events.items[start:i], ordinals[start:i], strength[start:i])
             if i < len(events):
-                strength[i] = model.users.remove(int(events.users[i]), int(events.items[i]))
+                strength[i] = self._forget(int(events.users[i]), int(events.items[i]), int(ordinals[i]))
                 keep[i] = not np.isnan(strength[i])
-                if self.learner.keeps_item_history:
-                    model.items.remove(int(events.items[i]), int(ordinals[i]))
             start = i + 1
         return Learnable(
             events.users[keep],
@@ -211,6 +209,17 @@ class Step:
             events.remove[keep],
             events.positions[keep],
         )
+
+    def _forget(self, user: int, item: int, user_ordinal: int) -> float:
+        """Take the latest such interaction out of both histories; its strength, NaN if neither has it.
+
+        Histories are bounded, so one side may remember what the other does not.
+        """
+        of_user = self.model.users.remove(user, item)
+        if not self.learner.keeps_item_history:
+            return of_user
+        of_item = self.model.items.remove(item, user_ordinal)
+        return of_item if np.isnan(of_user) else of_user
 
     def _pack(self, changed: Changed) -> tuple[Rows, ...]:
         names = ("counts", "clock", *self.learner.globals_changed) if len(changed.users) else ()

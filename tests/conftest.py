@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 from kafka_broker import KafkaBroker, java_available
 
+pytest.register_assert_rewrite("crash_campaign")
+
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[KafkaBroker]:

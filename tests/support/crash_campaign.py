@@ -15,7 +15,7 @@ from state.errors import StoreMissingError
 from state.factors import Table
 from state.model import Model
 from state.reader import RocksReader
-from state.store import TopicPartition
+from state.store import Reader, TopicPartition
 from stream.config import LearnerSettings
 from stream.kafka import create_topics
 from stream.run import open_source
@@ -48,7 +48,7 @@ class Campaign:
         self.flushed_through = 0
         self.offsets: dict[TopicPartition, int] = {}
         state, decode = self.settings.state, self.settings.decode
-        self.account = Account(state.history_max, decode.event_ids_kept)
+        self.account = Account(state.history_max, decode.event_ids_kept, algorithm == "als")
 
     def order(self, name: str = "learner", **how: Any) -> Order:
         """An order for a learner of this campaign; its output goes to the log of this name."""
@@ -168,23 +168,24 @@ class Campaign:
 
     def _check_rows(self, reader: RocksReader, flushed_through: int) -> None:
         model, users, items = read_model(self.settings, reader, flushed_through)
-        account = self.account
-        assert model.clock == account.clock
-        assert (model.user_count, model.item_count) == (len(account.user_history), len(account.item_history))
+        check_model(model, self.account)
         assert (users, items) == (model.user_count, model.item_count)
-        names = [table_names(model.users), table_names(model.items)]
-        for table, own, other, interactions, histories in (
-            (model.users, names[0], names[1], account.user_interactions, account.user_history),
-            (model.items, names[1], names[0], account.item_interactions, account.item_history),
-        ):
-            found = {
-                name: int(table.interactions[slot])
-                for name, slot in zip(own.values(), table.slots, strict=True)
-            }
-            assert found == interactions
-            if table is model.users or self.settings.learning.algorithm == "als":
-                assert history_of(table, own, other) == histories
-            assert np.isfinite(table.vectors[table.slots]).all()
+
+
+def check_model(model: Model, account: Account) -> None:
+    """Counts and histories of a model whose rows are all resident are those of the account."""
+    assert model.clock == account.clock
+    assert (model.user_count, model.item_count) == (len(account.user_history), len(account.item_history))
+    names = [table_names(model.users), table_names(model.items)]
+    for table, own, other, interactions, histories in (
+        (model.users, names[0], names[1], account.user_interactions, account.user_history),
+        (model.items, names[1], names[0], account.item_interactions, account.item_history),
+    ):
+        counts = table.interactions[table.slots].tolist()
+        assert dict(zip(own.values(), counts, strict=True)) == interactions
+        if table is model.users or account.items_remember:
+            assert history_of(table, own, other) == histories
+        assert np.isfinite(table.vectors[table.slots]).all()
 
 
 def number_of_is_poison(publisher: Publisher, record: Stored) -> bool:
@@ -192,9 +193,7 @@ def number_of_is_poison(publisher: Publisher, record: Stored) -> bool:
     return "number" in record.headers and publisher.made[number_of(record)].events is None
 
 
-def read_model(
-    settings: LearnerSettings, reader: RocksReader, flushed_through: int
-) -> tuple[Model, int, int]:
+def read_model(settings: LearnerSettings, reader: Reader, flushed_through: int) -> tuple[Model, int, int]:
     """All rows of a store, resident at once, and how many different users and items there are by scanning."""
     state, learning = settings.state, settings.learning
     model = Model(learning.rank, 20_000, 10_000, state.history_max, settings.decode.event_ids_kept)
@@ -239,7 +238,7 @@ def _settings(bootstrap: str, directory: Path, algorithm: str, name: str) -> dic
         "topics": {**topics, "partitions": PARTITIONS},
         "model": {"name": name},
         "decode": {"event_ids_kept": 40},
-        "learning": {"algorithm": algorithm, "rank": 8, "batch_events_max": 20, "poll_timeout_ms": 5},
+        "learning": {"algorithm": algorithm, "rank": 8, "batch_records_max": 20, "poll_timeout_ms": 5},
         "prequential": {"sample_every": 5, "window_events": 50},
         "state": {
             "directory": str(directory),

@@ -18,7 +18,7 @@ from typing import Any
 
 import crash_stream
 import numpy as np
-from crash_stream import Made
+from crash_stream import Event, Made
 
 from state.digest import digest
 from state.writer import RocksWriter
@@ -32,7 +32,7 @@ TIMESTAMP_MS = 1_700_000_000_000
 WAL_BYTES_MAX = {"als": 400_000, "sgd": 8_000_000}
 
 
-def settings(directory: Path, algorithm: str) -> LearnerSettings:
+def settings(directory: Path, algorithm: str, history_max: int = 8) -> LearnerSettings:
     """Syncs happen at flushes only; logs change often."""
     return LearnerSettings.model_validate(
         {
@@ -43,7 +43,7 @@ def settings(directory: Path, algorithm: str) -> LearnerSettings:
                 "directory": str(directory),
                 "rows_max": 1_000,
                 "items_max": 700,
-                "history_max": 8,
+                "history_max": history_max,
                 "sync": "never",
                 "journal_keep_ms": 0,
             },
@@ -60,6 +60,11 @@ def open_engine(directory: Path, algorithm: str, probe: Any = lambda point: None
 
 def batches(seed: int = 1) -> Iterator[Records]:
     """The stream as micro-batches; number i is micro-batch i + 1 of the model."""
+    return (records for records, _ in batches_with_meaning(seed))
+
+
+def batches_with_meaning(seed: int) -> Iterator[tuple[Records, list[tuple[int, Event]]]]:
+    """Micro-batches, each with the interactions in it and their partitions, in order."""
     stream = crash_stream.records(seed)
     following = [0] * PARTITIONS
     for _ in range(BATCHES):
@@ -69,7 +74,7 @@ def batches(seed: int = 1) -> Iterator[Records]:
             placed.append((partition, following[partition], made))
             following[partition] += 1
         placed.sort(key=lambda place: place[:2])
-        yield Records(
+        records = Records(
             "livefactor.interactions.v1",
             [made.value for _, _, made in placed],
             [made.key for _, _, made in placed],
@@ -78,6 +83,7 @@ def batches(seed: int = 1) -> Iterator[Records]:
             np.array([offset for _, offset, _ in placed], np.int64),
             np.full(len(placed), TIMESTAMP_MS, np.int64),
         )
+        yield records, [(partition, event) for partition, _, made in placed for event in made.events or ()]
 
 
 def log_sizes(database: Path) -> dict[str, int]:

@@ -132,7 +132,7 @@ def command(number: int, model: str) -> Made:
 
 @dataclass
 class Account:
-    """What the interactions so far must have left behind.
+    """What the interactions so far must have left behind; with `items_remember`, items too have histories.
 
     Histories are lists of (other id, strength), oldest first; `interactions` counts what was learnt less
     what was removed.
@@ -140,6 +140,7 @@ class Account:
 
     history_max: int
     event_ids_kept: int
+    items_remember: bool
     clock: int = 0
     frozen: bool = False
     user_history: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
@@ -185,11 +186,11 @@ class Account:
             del history[: -self.history_max]
 
     def _forget(self, event: Event) -> bool:
-        """Take the latest such interaction out; whether the user's history had one."""
-        found = _take_latest(self.user_history.get(event.user, []), event.item)
-        if found:
-            _take_latest(self.item_history[event.item], event.user)
-        return found
+        """Take the latest such interaction out of both histories; whether one had it."""
+        of_user = _take_latest(self.user_history.get(event.user, []), event.item)
+        if not self.items_remember:
+            return of_user
+        return _take_latest(self.item_history.get(event.item, []), event.user) or of_user
 
 
 def _take_latest(history: list[tuple[str, float]], other: str) -> bool:
