@@ -72,7 +72,7 @@ def _user_room(settings: Settings) -> Iterator[str]:
         yield (
             f"state.rows_max - state.items_max leaves room for {room:,} users, but one micro-batch of "
             f"{learning.batch_records:,} records may need {needed:,}: raise state.rows_max or lower "
-            "learning.batch_events_max"
+            "learning.batch_records_max"
         )
 
 

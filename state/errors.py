@@ -72,7 +72,7 @@ class ModelMismatchError(StoreError):
 
 
 class RowsExhaustedError(StoreError):
-    """A micro-batch needs more resident rows than `state.rows_max`: raise it, or lower `batch_events_max`."""
+    """A micro-batch needs more resident rows than `state.rows_max`: raise it or lower `batch_records_max`."""
 
 
 class ScorerError(LivefactorError):

@@ -275,7 +275,7 @@ class Table:
             raise RowsExhaustedError(
                 f"{highest} resident {self.kind.name} rows are needed and the bound is {self.capacity}: "
                 "raise `state.rows_max` (users) or `state.items_max` (items), "
-                "or lower `learning.batch_events_max`"
+                "or lower `learning.batch_records_max`"
             )
         self._fresh = max(self._fresh, highest)
         self._used[slots] = True

@@ -107,20 +107,20 @@ class LearningConfig(Section):
         64.0, gt=0, le=1e4, description="Euclidean norm above which an updated row is refused."
     )
     freeze: bool = Field(False, description="Consume and measure, but learn nothing.")
-    batch_events_max: int | None = Field(
+    batch_records_max: int | None = Field(
         None,
         ge=1,
         le=100_000,
         description="Most records in one micro-batch; by default 1,000 for als, 10,000 for sgd.",
     )
     poll_timeout_ms: int = Field(
-        10, ge=1, le=10_000, description="How long a micro-batch may wait for more records."
+        10, ge=1, le=10_000, description="How long a poll waits for its first record; it takes what is there."
     )
 
     @property
     def batch_records(self) -> int:
         """Most records in one micro-batch."""
-        return self.batch_events_max or (1_000 if self.algorithm == "als" else 10_000)
+        return self.batch_records_max or (1_000 if self.algorithm == "als" else 10_000)
 
     @model_validator(mode="after")
     def _check(self) -> "LearningConfig":

@@ -16,7 +16,7 @@ LIBRARIES = ("numba", "numpy", "llvmlite", "protobuf", "orjson")
 LEARNT_FROM = ("decode", "model", "learning", "als", "sgd", "prequential")
 """Sections of the settings that decide what is learnt; the others decide where and how fast."""
 
-NOT_LEARNT_FROM = {"learning": {"batch_events_max", "poll_timeout_ms"}}
+NOT_LEARNT_FROM = {"learning": {"batch_records_max", "poll_timeout_ms"}}
 """How records fall into micro-batches is in the schedule already."""
 
 

@@ -89,7 +89,7 @@ class Residency:
         if len(idle) < short:
             raise RowsExhaustedError(
                 f"a micro-batch needs {needed} more users resident and {len(idle)} of {users.capacity} can "
-                "leave: raise `state.rows_max` or lower `learning.batch_events_max`"
+                "leave: raise `state.rows_max` or lower `learning.batch_records_max`"
             )
         count = min(len(idle), max(short, users.capacity // EVICTED_SHARE))
         users.evict(idle[np.argpartition(users.touched_at[idle], count - 1)[:count]])

@@ -19,7 +19,11 @@ def learn(
     ] = False,
     accept_partitions: Annotated[
         bool,
-        typer.Option("--accept-partitions", help="Go on although the topic has got more partitions."),
+        typer.Option(
+            "--accept-partitions",
+            help="Take in partitions that the topic has got since the last start. Partitions added while a "
+            "learner runs end it; the next start with this flag reads them from their beginning.",
+        ),
     ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,

@@ -114,16 +114,16 @@ def test_a_restart_goes_on_where_the_store_stands():
     starts = [seq for seq, entry in learner.store.schedule() if entry["kind"] == START]
     assert len(starts) == 2
     entry = dict(learner.store.schedule())[starts[1]]
-    assert entry["positions"] == [
-        [CONTROL, 0, 0],
-        [INTERACTIONS, 0, 17],
-        [INTERACTIONS, 1, 17],
-        [INTERACTIONS, 2, 16],
+    assert [tuple(place) for place in entry["positions"]] == [
+        (CONTROL, 0, 0),
+        (INTERACTIONS, 0, 17),
+        (INTERACTIONS, 1, 17),
+        (INTERACTIONS, 2, 16),
     ]
 
 
 def test_micro_batches_are_bounded():
-    learner = Learner(learning={"batch_events_max": 10})
+    learner = Learner(learning={"batch_records_max": 10})
     learner.publish(95)
     learner.until_end()
     batches = [entry["ranges"] for _, entry in learner.store.schedule() if entry["kind"] == "batch"]
@@ -280,7 +280,7 @@ def test_freshness_moves_on_while_nothing_happens():
 
 
 def test_learning_waits_when_the_outbox_is_full_and_goes_on_when_it_drains():
-    learner = Learner(state={"outbox_bytes_max": 1 << 16}, learning={"batch_events_max": 10})
+    learner = Learner(state={"outbox_bytes_max": 1 << 16}, learning={"batch_records_max": 10})
     learner.sink = SlowSink(learner.log)
     for _ in range(300):
         learner.log.append(INTERACTIONS, 0, b"\x08" + b"rubbish" * 100, b"k")
@@ -345,7 +345,7 @@ def test_commands_are_answered_on_their_topic():
 
 
 def test_rows_are_flushed_in_the_background():
-    learner = Learner(state={"flush_interval_ms": 10}, learning={"batch_events_max": 5})
+    learner = Learner(state={"flush_interval_ms": 10}, learning={"batch_records_max": 5})
     learner.publish(60)
     with Running(learner.loop()):
         wait_until(lambda: learner.store.head().flushed_through > 5)

@@ -89,7 +89,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(tmp_path, state={**TIGHT, "history_max": 12}, learning={"batch_events_max": 25})
+    return Place(tmp_path, state={**TIGHT, "history_max": 12}, learning={"batch_records_max": 25})
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def place(tmp_path):
 )
 def test_state_and_log_agree(tmp_path, learning):
     """Over several runs, with dead letters, commands, duplicates, removes, flushes and evictions between."""
-    place = Place(tmp_path, state=TIGHT, learning={**learning, "batch_events_max": 25})
+    place = Place(tmp_path, state=TIGHT, learning={**learning, "batch_records_max": 25})
     for seed in range(3):
         place.publish(300, seed)
         place.log.append(
@@ -195,7 +195,7 @@ def test_nothing_can_be_said_when_the_log_has_been_trimmed(place):
 def test_other_settings_make_a_new_base_and_verification_starts_there(place):
     place.publish(200)
     place.learn()
-    place.change(learning={"batch_events_max": 25, "norm_max": 3.0})
+    place.change(learning={"batch_records_max": 25, "norm_max": 3.0})
     place.publish(200, seed=2)
     place.learn()
     versions = [path.name for path in (place.settings.state.directory / "versions").iterdir()]
@@ -218,7 +218,7 @@ def test_a_base_is_kept_now_and_then_and_old_ones_go_with_their_schedule(tmp_pat
     place = Place(
         tmp_path,
         state={**TIGHT, "history_max": 12, "base_interval_batches": 100, "versions_kept": 2},
-        learning={"batch_events_max": 1},
+        learning={"batch_records_max": 1},
     )
     place.publish(350)
     place.learn()
