@@ -8,18 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from state.store import OutboxRecord
+from stream.dead_letters import HEADERS
 from stream.events import Records
 
-OWN_HEADERS = (
-    "reason",
-    "code",
-    "stage",
-    "source-topic",
-    "source-partition",
-    "source-offset",
-    "source-timestamp-ms",
-    "app-version",
-)
 REPLAYED = "livefactor-replayed"
 
 Coordinates = tuple[str, int, int]
@@ -99,19 +90,15 @@ def parse(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLette
 
     The learner adds its headers after the record's own, which may bear the same names.
     """
-    own = headers[-len(OWN_HEADERS) :]
-    if tuple(name for name, _ in own) != OWN_HEADERS:
+    own = headers[-len(HEADERS) :]
+    if tuple(name for name, _ in own) != HEADERS:
         return None
-    facts = {name: content.decode("utf-8", "replace") for name, content in own}
+    reason, code, stage, *source, timestamp_ms, _ = (content.decode("utf-8", "replace") for _, content in own)
+    before = headers[: -len(HEADERS)]
     try:
-        source = _coordinates([facts["source-topic"], facts["source-partition"], facts["source-offset"]])
-        timestamp_ms = int(facts["source-timestamp-ms"])
+        return DeadLetter(_coordinates(source), int(timestamp_ms), reason, code, stage, key, value, before)
     except ValueError:
         return None
-    before = headers[: -len(OWN_HEADERS)]
-    return DeadLetter(
-        source, timestamp_ms, facts["reason"], facts["code"], facts["stage"], key, value, before
-    )
 
 
 def _coordinates(parts: list[str]) -> Coordinates:

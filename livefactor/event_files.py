@@ -18,8 +18,8 @@ import orjson
 
 from protos.events_pb2 import Interaction
 from state.errors import PublishError
+from state.store import ID_BYTES_MAX
 
-ID_BYTES_MAX = 256
 REQUIRED = ("user_id", "item_id")
 CSV_COLUMNS = (*REQUIRED, "event_type", "value", "timestamp_ms", "event_id")
 JSON_FIELDS = (*REQUIRED, "event_type", "value", "event_time_ms", "event_id")

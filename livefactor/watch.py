@@ -11,6 +11,7 @@ import orjson
 
 from state.errors import StoreError
 from state.reader import RocksReader
+from state.store import PREQUENTIAL_MEMO
 
 OPEN_INTERVAL_S = 0.1
 
@@ -57,7 +58,7 @@ class Watch:
         self._reader.catch_up()
         head = self._reader.head()
         measured = orjson.loads(
-            head.memo.get("prequential", b'{"k": 0, "total": {"scored": 0, "ranking": {}}}')
+            head.memo.get(PREQUENTIAL_MEMO, b'{"k": 0, "total": {"scored": 0, "ranking": {}}}')
         )
         total = measured["total"]
         return Seen(

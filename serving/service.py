@@ -18,10 +18,9 @@ from protos.events_pb2 import Position
 from serving.config import ServingConfig
 from serving.ranker import has_taste, recommend, score
 from serving.refresh import Follower, Replica
-from state.store import Head, TopicPartition
+from state.store import ID_BYTES_MAX, Head, TopicPartition
 
 SERVICE_NAME = "livefactor.v1.Scorer"
-ID_BYTES_MAX = 256
 
 _WAIT_MAX_S = 5.0
 """How long `min_position` may wait in a call without a deadline."""

@@ -186,6 +186,12 @@ def read_headers(kind: Kind, rows: Rows) -> tuple[I64, npt.NDArray[np.int32], np
     return id_start, id_length, entry_length
 
 
+def row_id(row: bytes) -> bytes:
+    """The id in one row."""
+    length = int.from_bytes(row[1:3], "little")
+    return row[ROW_HEADER_BYTES : ROW_HEADER_BYTES + length]
+
+
 def row_ids(rows: Rows) -> tuple[I64, npt.NDArray[np.int32]]:
     """Start and length of each row's id in `rows.data`."""
     n = len(rows)

@@ -6,10 +6,10 @@ from typing import Protocol
 
 import orjson
 
-from state.codec import EVENT_IDS, GLOBAL, ITEM, ROW_HEADER_BYTES, USER
-from state.store import Reader
+from state.codec import EVENT_IDS, GLOBAL, ITEM, USER, row_id
+from state.store import CONTROL_MEMO, PREQUENTIAL_MEMO, Reader
 
-DIGESTED_MEMOS = ("prequential", "control")
+DIGESTED_MEMOS = (PREQUENTIAL_MEMO, CONTROL_MEMO)
 """Memos that are part of the state; others are for people."""
 
 
@@ -31,7 +31,7 @@ def digest(reader: Reader) -> str:
     total = hashlib.sha256()
     for kind in (USER, ITEM):
         found = sorted(
-            (_row_id(row), hashlib.sha256(row).digest()) for _, row in _current(reader, kind, newest)
+            (row_id(row), hashlib.sha256(row).digest()) for _, row in _current(reader, kind, newest)
         )
         _add(total, f"kind {kind}: {len(found)}".encode())
         for name, row_digest in found:
@@ -56,11 +56,6 @@ def _current(reader: Reader, kind: int, newest: dict[tuple[int, int], bytes]) ->
     for (code, ordinal), row in newest.items():
         if code == kind:
             yield ordinal, row
-
-
-def _row_id(row: bytes) -> bytes:
-    length = int.from_bytes(row[1:3], "little")
-    return row[ROW_HEADER_BYTES : ROW_HEADER_BYTES + length]
 
 
 def _add(total: _Hash, data: bytes) -> None:

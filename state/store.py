@@ -18,6 +18,12 @@ import numpy.typing as npt
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
 
+ID_BYTES_MAX = 256
+"""Longest id of a user or an item: the same in the log, in files of events and in requests."""
+
+PREQUENTIAL_MEMO, CONTROL_MEMO, FINGERPRINT_MEMO = "prequential", "control", "fingerprint"
+"""Names of memos: what was measured, what commands have set, and what the last run was made with."""
+
 
 class TopicPartition(NamedTuple):
     """One partition of one topic."""

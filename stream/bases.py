@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from state.store import Commit, TopicPartition
+from state.store import FINGERPRINT_MEMO, Commit, TopicPartition
 from stream.engine import Engine
 
 START = "start"
@@ -33,7 +33,7 @@ def begin(
                 "settings": settings,
                 "positions": _triples(positions),
             },
-            memo={"fingerprint": fingerprint.encode()},
+            memo={FINGERPRINT_MEMO: fingerprint.encode()},
         )
     )
 
@@ -68,5 +68,5 @@ def _triples(positions: Mapping[TopicPartition, int]) -> list[tuple[str, int, in
 
 def last_fingerprint(engine: Engine) -> str | None:
     """What the last run was made with; None in a new store."""
-    memo = engine.store.head().memo.get("fingerprint")
+    memo = engine.store.head().memo.get(FINGERPRINT_MEMO)
     return memo.decode() if memo else None

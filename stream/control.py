@@ -10,7 +10,6 @@ from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, Comm
 from state.store import OutboxRecord
 from stream.events import Records, Rejected
 
-MEMO = "control"
 COMMAND_BYTES_MAX = 64 << 10
 
 

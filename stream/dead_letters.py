@@ -5,6 +5,18 @@ from collections.abc import Sequence
 from state.store import OutboxRecord
 from stream.events import Records, Rejected
 
+HEADERS = (
+    "reason",
+    "code",
+    "stage",
+    "source-topic",
+    "source-partition",
+    "source-offset",
+    "source-timestamp-ms",
+    "app-version",
+)
+"""What is added behind a record's own headers, in this order."""
+
 
 def dead_letters(
     records: Records, rejected: Sequence[Rejected], topic: str, version: str
@@ -15,15 +27,16 @@ def dead_letters(
 
 def _dead_letter(records: Records, refusal: Rejected, topic: str, version: str) -> OutboxRecord:
     i = refusal.record
-    reasons = (
-        ("reason", refusal.reason.encode()),
-        ("code", refusal.code.encode()),
-        ("stage", refusal.stage.encode()),
-        ("source-topic", records.topic.encode()),
-        ("source-partition", str(int(records.partitions[i])).encode()),
-        ("source-offset", str(int(records.offsets[i])).encode()),
-        ("source-timestamp-ms", str(int(records.timestamps_ms[i])).encode()),
-        ("app-version", version.encode()),
+    facts = (
+        refusal.reason,
+        refusal.code,
+        refusal.stage,
+        records.topic,
+        str(int(records.partitions[i])),
+        str(int(records.offsets[i])),
+        str(int(records.timestamps_ms[i])),
+        version,
     )
     own = tuple((name, value or b"") for name, value in records.headers[i] or ())
-    return OutboxRecord(topic, records.keys[i], records.values[i], own + reasons)
+    added = tuple((name, fact.encode()) for name, fact in zip(HEADERS, facts, strict=True))
+    return OutboxRecord(topic, records.keys[i], records.values[i], own + added)

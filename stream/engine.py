@@ -12,7 +12,16 @@ import xxhash
 from state.codec import EVENT_IDS, GLOBAL, ITEM, USER
 from state.errors import RowsExhaustedError, StoreCorruptError
 from state.model import Model
-from state.store import Commit, Flush, OutboxRecord, Rows, TopicPartition, Writer
+from state.store import (
+    CONTROL_MEMO,
+    PREQUENTIAL_MEMO,
+    Commit,
+    Flush,
+    OutboxRecord,
+    Rows,
+    TopicPartition,
+    Writer,
+)
 from stream import control
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
@@ -25,8 +34,6 @@ from stream.step import Step
 
 FLUSH_SLICE_ROWS = 2_000
 """Least number of rows that a flush writes between two micro-batches."""
-
-PREQUENTIAL_MEMO = "prequential"
 
 
 class Store(Writer, Protocol):
@@ -88,7 +95,7 @@ class Engine:
             )
         if PREQUENTIAL_MEMO in head.memo:
             self.prequential.restore(head.memo[PREQUENTIAL_MEMO])
-        self._set_control(control.Control.restore(head.memo.get(control.MEMO, b"")))
+        self._set_control(control.Control.restore(head.memo.get(CONTROL_MEMO, b"")))
 
     def process(self, polled: Sequence[Records]) -> Report:
         """Learn what was polled and commit it: one micro-batch, or several if its rows do not fit together.
@@ -198,7 +205,7 @@ class Engine:
             self.control, commands, self.settings.model.name, topics.drift, batch_seq
         )
         self._set_control(state)
-        memo[control.MEMO] = state.pack()
+        memo[CONTROL_MEMO] = state.pack()
         return [*answers, *dead_letters(records, rejected, topics.dlq, self._version)]
 
     def _set_control(self, state: control.Control) -> None:

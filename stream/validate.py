@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from state.store import ID_BYTES_MAX
 from stream.config import DecodeConfig
-from stream.wire import EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, ID_BYTES_MAX
+from stream.wire import EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX
 
 QUOTED_LENGTH_MAX = 40
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")

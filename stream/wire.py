@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from state.kernels import hash_bytes, hash_spans
+from state.store import ID_BYTES_MAX
 from stream.events import F32, I32, I64, U8, U64
 
-ID_BYTES_MAX = 256
 EVENT_TYPE_BYTES_MAX = 64
 EVENT_ID_BYTES_MAX = 256
 

@@ -65,10 +65,12 @@ def resume(
 @app.command()
 def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Show what commands have set and how far the model has come; reads the store, needs no learner."""
+    from state.store import CONTROL_MEMO
+
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
         head = reader.head()
-    control = orjson.loads(head.memo.get("control", b"{}"))
+    control = orjson.loads(head.memo.get(CONTROL_MEMO, b"{}"))
     facts = {
         "model": settings.model.name,
         "frozen": bool(control.get("frozen", False)) or settings.learning.freeze,

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livefactor.dead_letters import OWN_HEADERS, collect
+from livefactor.dead_letters import collect
 from livefactor.event_files import BadRow, read_events
 from livefactor.publish import publish
 from protos.events_pb2 import Interaction
 from state.errors import PublishError, SourceError
 from state.store import OutboxRecord, TopicPartition
-from stream.dead_letters import dead_letters
+from stream.dead_letters import HEADERS, dead_letters
 from stream.events import Records, Rejected
 
 HEADER = "user_id,item_id,event_type,value,timestamp_ms"
@@ -260,7 +260,7 @@ def test_a_marker_takes_a_dead_letter_off_the_waiting_list():
     assert [waiting.source[2] for waiting in found.waiting()] == [8]
 
 
-@pytest.mark.parametrize("headers", [(), (("reason", b"x"),), tuple((name, b"x") for name in OWN_HEADERS)])
+@pytest.mark.parametrize("headers", [(), (("reason", b"x"),), tuple((name, b"x") for name in HEADERS)])
 def test_records_of_others_in_the_dead_letter_topic_are_counted_and_left_alone(
     headers: tuple[tuple[str, bytes], ...],
 ):
