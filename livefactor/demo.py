@@ -38,7 +38,6 @@ REST_RATE = 10_000
 LIKED_FROM = 7
 LEARNING = (
     f"learning.min_value={LIKED_FROM}",
-    # For many films with few ratings each.
     # Measure one event in twenty, whatever the size of the catalogue.
     "prequential.work_max=1000000",
 )

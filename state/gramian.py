@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 ONE = 4294967296.0
@@ -69,12 +68,6 @@ def rebuild(vectors: F32, count: int) -> I64:
     gram = np.empty((vectors.shape[1], vectors.shape[1]), np.int64)
     rebuild_kernel(vectors, count, gram)
     return gram
-
-
-def as_float(gram: I64) -> F64:
-    """`gram` in real units, float64 [r, r]."""
-    _check_gram(gram)
-    return gram / ONE
 
 
 def _check_gram(gram: I64) -> None:

@@ -26,7 +26,6 @@ from stream.kafka.client import (
     code_of,
     make_client,
     named_error,
-    reason_of,
     servers_of,
 )
 from stream.kafka.health import SILENCE_MAX_S, Health
@@ -73,16 +72,6 @@ class KafkaSource:
             "on_commit": _note_commit,
         }
         self._consumer: ck.Consumer | None = make_client(ck.Consumer, {**settings, **callbacks})
-
-    def wait_until_reachable(self, timeout_ms: int) -> bool:
-        """Whether a broker answers, waiting at most this long; if not, `problem()` says why."""
-        try:
-            self._open.list_topics(timeout=timeout_ms / 1_000)
-        except ck.KafkaException as error:
-            self._health.connection = reason_of(error)
-            return False
-        self._health.connection = None
-        return True
 
     def partitions(self) -> Sequence[TopicPartition]:
         """Every partition of the topics that exists now, sorted.

@@ -133,11 +133,6 @@ class MemorySource:
         self._positions: dict[TopicPartition, int] = {}
         self._failure: SourceError | None = None
 
-    def wait_until_reachable(self, timeout_ms: int) -> bool:
-        """Whether the log answers, waiting at most this long."""
-        with self._log.changed:
-            return self._log.changed.wait_for(lambda: self._log.reachable, timeout_ms / 1_000)
-
     def partitions(self) -> Sequence[TopicPartition]:
         """Every partition of the topics, sorted."""
         self._require_reachable()

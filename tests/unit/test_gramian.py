@@ -39,10 +39,10 @@ def test_any_sequence_of_additions_and_removals_equals_a_rebuild_bit_for_bit(see
     assert np.array_equal(total, gramian.rebuild(rows, len(rows)))
 
 
-def test_as_float_is_the_sum_of_outer_products():
+def test_a_gramian_is_the_sum_of_outer_products_in_fixed_point():
     rows = vectors(50, 6)
     exact = rows.T.astype(np.float64) @ rows.astype(np.float64)
-    np.testing.assert_allclose(gramian.as_float(gramian.rebuild(rows, 50)), exact, atol=50 * 2.0**-32)
+    np.testing.assert_allclose(gramian.rebuild(rows, 50) / gramian.ONE, exact, atol=50 * 2.0**-32)
 
 
 def test_a_trace_that_could_overflow_is_an_error():
