@@ -206,7 +206,7 @@ def make_room(slots, lengths, entry_start, entry_class, sizes, free, top, links)
 
 @numba.njit(cache=True)
 def compact(order, entry_start, entry_class, other, strength, sizes, free, top):  # type: ignore[no-untyped-def]
-    """Move the blocks of slots, visited in `order` of ascending start, to the front; no block is free then."""
+    """Move the blocks of slots, visited in `order` of ascending start, to the front; none is free then."""
     position = 0
     for slot in order:
         start = entry_start[slot]

@@ -108,13 +108,26 @@ def row_options() -> Options:
     options.set_compression_type(DBCompressionType.none())
     options.set_target_file_size_base(128 << 20)
     options.set_max_bytes_for_level_base(512 << 20)
+    _compact_seldom(options)
     return options
+
+
+def _compact_seldom(options: Options) -> None:
+    """Let a dozen files gather before they are merged.
+
+    Compaction shares the processor with learning: merging every four files cost as much as writing them.
+    Bloom filters keep the files cheap to look into, and journal entries are mostly deleted by then.
+    """
+    options.set_level_zero_file_num_compaction_trigger(12)
+    options.set_level_zero_slowdown_writes_trigger(36)
+    options.set_level_zero_stop_writes_trigger(48)
 
 
 def _family_options() -> dict[str, Options]:
     journal, schedule = Options(raw_mode=True), Options(raw_mode=True)
     journal.set_compression_type(DBCompressionType.none())
     journal.set_write_buffer_size(32 << 20)
+    _compact_seldom(journal)
     schedule.set_compression_type(DBCompressionType.lz4())
     schedule.set_write_buffer_size(4 << 20)
     return {"journal": journal, "rows": row_options(), "schedule": schedule, "outbox": Options(raw_mode=True)}
