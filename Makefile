@@ -15,7 +15,8 @@ INTERPRETED_CACHE_DIR := $(CURDIR)/.cache/numba-interpreted
 
 export KILLS
 
-KERNEL_TESTS := $(wildcard $(addprefix tests/unit/test_,als.py sgd.py gramian.py decode.py kernels*.py factors.py))
+KERNEL_TESTS := $(wildcard $(addprefix tests/unit/test_,als.py codec.py decode.py event_ids.py factors.py gramian.py kernels*.py \
+	maps.py popularity.py prequential.py ranker.py sgd.py))
 PYTEST := $(BIN)/python -m pytest -q
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \

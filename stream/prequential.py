@@ -128,8 +128,8 @@ class Prequential:
                 continue
             item_scores(model.users.vectors, user, model.items.vectors, model.items.bias, live)
             ranks = {
-                "live": middle_rank(live, target, history),
-                "popularity": middle_rank(popular, target, history),
+                "live": float(middle_rank(live, target, history)),
+                "popularity": float(middle_rank(popular, target, history)),
             }
             self._add(ranks, model.clock)
 
