@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 from kafka_broker import KafkaBroker, java_available
+from rocksdict import AccessType
 
 from livefactor import Client
 from livefactor.settings import Settings, load
 from state.errors import ConfigError, ScorerError
+from state.rocks import current_directory, open_database
 from state.store import Commit
 from state.writer import RocksWriter
 from stream.identity import identity
@@ -187,6 +189,35 @@ def test_a_missing_store_is_named(tmp_path: Path, command: tuple[str, ...]):
     done = livefactor("state", *command, "--set", f"state.directory={tmp_path}")
     assert done.returncode == 1
     assert "holds no store" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("learn",), ("state", "digest"), ("state", "inspect")])
+def test_a_state_directory_that_is_a_file_is_one_message(tmp_path: Path, command: tuple[str, ...]):
+    (tmp_path / "file").write_text("")
+    done = livefactor(*command, "--set", f"state.directory={tmp_path / 'file'}")
+    assert done.returncode == 1
+    assert "cannot be used as `state.directory`" in done.stderr
+    assert "set another" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_upgrade_of_another_format_says_what_can_be_done(tmp_path: Path):
+    settings = load(None, {}, [f"state.directory={tmp_path}"])
+    RocksWriter(settings.state, identity(settings)).close()
+    database = open_database(current_directory(tmp_path), AccessType.read_write())
+    database.put(b"identity", json.dumps({**identity(settings), "format": 99}).encode())
+    database.close()
+    done = livefactor("state", "upgrade", "--set", f"state.directory={tmp_path}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot convert" in done.stderr
+    assert "use the release that wrote it" in done.stderr
+
+
+def test_dead_letters_of_a_topic_that_does_not_exist_are_a_named_error(place: Place):
+    done = place.run("dlq", "list", "--set", "topics.dlq=no-such-topic")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no-such-topic" in done.stderr
+    assert "livefactor topics create" in done.stderr
 
 
 def test_publish_reports_events_bad_rows_and_positions(place: Place, tmp_path: Path):
