@@ -8,10 +8,12 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOP := $(VENV)/.develop
 
-# Each mode compiles the kernels differently, and numba's cache does not tell the modes apart.
-export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba
-CHECKED_CACHE_DIR := $(CURDIR)/.cache/numba-boundscheck
-INTERPRETED_CACHE_DIR := $(CURDIR)/.cache/numba-interpreted
+# Numba's cache notices neither an edit of a function that a kernel calls from another file nor the mode it
+# compiles for: so each state of the sources, and each mode, has a cache of its own.
+SOURCES := $(shell cat stream/*.py stream/*/*.py state/*.py serving/*.py | sha256sum | cut -c1-12)
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba/$(SOURCES)
+CHECKED_CACHE_DIR := $(CURDIR)/.cache/numba-boundscheck/$(SOURCES)
+INTERPRETED_CACHE_DIR := $(CURDIR)/.cache/numba-interpreted/$(SOURCES)
 
 export KILLS
 

@@ -1,5 +1,6 @@
 """A learner process: take the directory, open the store, connect to Kafka, learn until told to stop."""
 
+import gc
 import os
 import signal
 from threading import Event
@@ -18,6 +19,7 @@ from stream.kafka import KafkaSink, KafkaSource
 from stream.loop import Loop
 
 STANDBY_POLL_S = 0.1
+COLLECT_AFTER_OBJECTS = 200_000
 REQUEST_TIMEOUT_MS = 30_000
 LEARNER_REQUEST_TIMEOUT_MS = 2_000
 """Short, because the learner asks again by itself and must hear SIGTERM in between."""
@@ -51,6 +53,7 @@ def run_learner(
     With `standby` wait for the directory as long as another learner owns it, else raise StoreLockedError.
     """
     stop = stop or stop_on_signals()
+    _collect_seldom()
     lock = DirectoryLock(settings.state.directory)
     if standby:
         warm_up(settings)
@@ -70,6 +73,15 @@ def run_learner(
         for part in (source, sink, store):
             if part is not None:
                 part.close()
+
+
+def _collect_seldom() -> None:
+    """Keep the garbage collector from walking ten thousand messages at a time.
+
+    They hold no cycles and go by reference count; looking at them again and again cost a tenth of an event.
+    """
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 20)
 
 
 def stop_on_signals() -> Event:
