@@ -19,6 +19,8 @@ export KILLS
 
 KERNEL_TESTS := $(wildcard $(addprefix tests/unit/test_,als.py codec.py decode.py event_ids.py factors.py gramian.py kernels*.py \
 	maps.py popularity.py prequential.py ranker.py sgd.py))
+# Minutes when interpreted; test_maps and test_codec interpret the same kernels.
+SLOW_INTERPRETED := tests/unit/test_factors.py
 PYTEST := $(BIN)/python -m pytest -q
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
@@ -43,7 +45,7 @@ test: $(DEVELOP) ## all tests but the benchmarks; the kernel tests in numba's ot
 test-kernels: $(DEVELOP) ## the kernel tests with bounds checks, then interpreted
 ifneq ($(KERNEL_TESTS),)
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CHECKED_CACHE_DIR) $(PYTEST) $(KERNEL_TESTS)
-	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(INTERPRETED_CACHE_DIR) $(PYTEST) $(KERNEL_TESTS)
+	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(INTERPRETED_CACHE_DIR) $(PYTEST) $(filter-out $(SLOW_INTERPRETED),$(KERNEL_TESTS))
 endif
 
 crash: $(DEVELOP) ## kill the learner KILLS times (make crash KILLS=1000)
