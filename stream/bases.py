@@ -6,7 +6,7 @@ from state.store import FINGERPRINT_MEMO, Commit, TopicPartition
 from stream.engine import Engine
 
 START = "start"
-BATCH = "batch"
+"""Kind of the schedule entry that begins a run."""
 
 
 def begin(

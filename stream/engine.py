@@ -32,6 +32,9 @@ from stream.prequential import Prequential
 from stream.residency import Residency
 from stream.step import Step
 
+BATCH = "batch"
+"""Kind of the schedule entry of a micro-batch."""
+
 FLUSH_SLICE_ROWS = 2_000
 """Least number of rows that a flush writes between two micro-batches."""
 
@@ -158,7 +161,7 @@ class Engine:
                 batch_seq,
                 rows,
                 {TopicPartition(topic, partition): following for topic, partition, _, following in ranges},
-                {"kind": "batch", "ranges": sorted(ranges), "rows": rows_hash(rows)},
+                {"kind": BATCH, "ranges": sorted(ranges), "rows": rows_hash(rows)},
                 memo,
                 tuple(outbox),
             )

@@ -14,9 +14,9 @@ from state.errors import BrokerUnreachableError, StoreCorruptError
 from state.reader import RocksReader
 from state.store import TopicPartition
 from state.writer import RocksWriter, write_atomically
-from stream.bases import BATCH, START, begin
+from stream.bases import START, begin
 from stream.config import LearnerSettings
-from stream.engine import Engine
+from stream.engine import BATCH, Engine
 from stream.events import Records, by_partition, concatenate
 from stream.fingerprint import fingerprint, learnt_settings
 from stream.identity import identity

@@ -24,8 +24,7 @@ from state.errors import StoreCorruptError
 from state.rocks import current_directory, number_key, open_database
 from state.store import Commit
 from state.writer import RocksWriter
-from stream.bases import BATCH
-from stream.engine import rows_hash
+from stream.engine import BATCH, rows_hash
 from stream.identity import identity
 from stream.loop import Loop
 from stream.verify import verify
