@@ -34,6 +34,8 @@ _PRODUCER_DEFAULTS: Mapping[str, Setting] = {
     "partitioner": "murmur2_random",
     # The topic's own limit decides, not the client's.
     "message.max.bytes": 64 << 20,
+    # How long a topic that a broker does not know may yet appear; the default keeps silent for 30 s.
+    "topic.metadata.propagation.max.ms": 5_000,
 }
 # What exactly-once rests on: another value in `[kafka]` is an error.
 CONSUMER_FIXED: Mapping[str, Setting] = {

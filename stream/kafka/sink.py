@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import confluent_kafka as ck
 
 from state.store import OutboxRecord
-from stream.kafka.client import (
-    Setting,
-    make_client,
-    producer_settings,
-    reason_of,
-)
+from stream.kafka.client import UNKNOWN_TOPIC, Setting, make_client, producer_settings
 
 RESEND_FIRST_S = 0.1
 RESEND_MAX_S = 10.0
+
+_ADVICE: Mapping[int, str] = {
+    **dict.fromkeys(UNKNOWN_TOPIC, "; run `livefactor topics create`, or correct [topics]"),
+    ck.KafkaError.MSG_SIZE_TOO_LARGE: '; raise its max.message.bytes, or [kafka] "message.max.bytes" if set',
+}
 
 
 @dataclass(slots=True)
@@ -35,9 +35,11 @@ class KafkaSink:
         self._kafka = dict(kafka)
         self._outgoing: dict[int, _Outgoing] = {}
         self._resend: list[tuple[float, int]] = []
+        self._refused: set[int] = set()
         self._acknowledged: list[int] = []
         self._problem: str | None = None
         self._broken = False
+        self._one_by_one = False
         self._producer: ck.Producer | None = self._connect()
 
     def send(self, record_id: int, record: OutboxRecord) -> bool:
@@ -89,7 +91,8 @@ class KafkaSink:
         return self._producer
 
     def _connect(self) -> ck.Producer:
-        return make_client(ck.Producer, {**producer_settings(self._kafka), "error_cb": self._note_error})
+        settings = {**producer_settings(self._kafka), "error_cb": self._note_error}
+        return make_client(ck.Producer, settings | ({"batch.num.messages": 1} if self._one_by_one else {}))
 
     def _produce(self, record_id: int) -> bool:
         """Queue a record; False when the queue is full."""
@@ -105,27 +108,36 @@ class KafkaSink:
         except BufferError:
             return False
         except ck.KafkaException as error:
-            self._put_back(record_id, reason_of(error))
+            self._put_back(record_id, error.args[0])
         return True
 
     def _note_delivery(self, record_id: int, error: ck.KafkaError | None, _: ck.Message) -> None:
         if error is not None:
-            self._put_back(record_id, error.str())
-        else:
-            del self._outgoing[record_id]
-            self._acknowledged.append(record_id)
+            self._put_back(record_id, error)
+            self._note_too_large(error)
+            return
+        del self._outgoing[record_id]
+        self._acknowledged.append(record_id)
+        self._refused.discard(record_id)
+        if not self._refused:
             self._problem = None
+
+    def _note_too_large(self, error: ck.KafkaError) -> None:
+        """A broker measures batches: what is refused together may be taken one by one."""
+        if error.code() == ck.KafkaError.MSG_SIZE_TOO_LARGE and not self._one_by_one:
+            self._one_by_one = self._broken = True
 
     def _note_error(self, error: ck.KafkaError) -> None:
         self._problem = f"nothing can be sent: {error.str()}; retrying"
         self._broken = self._broken or error.fatal()
 
-    def _put_back(self, record_id: int, reason: str) -> None:
+    def _put_back(self, record_id: int, error: ck.KafkaError) -> None:
         outgoing = self._outgoing[record_id]
         wait_s = min(RESEND_MAX_S, RESEND_FIRST_S * 2.0**outgoing.failures)
         outgoing.failures += 1
         what = f"a record of {outgoing.record.size} bytes for topic {outgoing.record.topic}"
-        self._problem = f"{what} was not taken: {reason}; retrying"
+        self._problem = f"{what} was not taken: {error.str()}{_ADVICE.get(error.code(), '')}; retrying"
+        self._refused.add(record_id)
         heapq.heappush(self._resend, (time.monotonic() + wait_s, record_id))
 
     def _send_again(self) -> None:
@@ -136,11 +148,12 @@ class KafkaSink:
             heapq.heappop(self._resend)
 
     def _reconnect(self) -> None:
-        """Replace a producer that has failed for good.
+        """Replace a producer that has failed for good; what it has not acknowledged is sent again.
 
-        Purging reports its records as failed, and so they are put back.
+        It may go before it has reported all of its records, so none of them waits for that.
         """
         self._open.purge()
         self._open.poll(0)
+        self._resend = [(0.0, record_id) for record_id in sorted(self._outgoing)]
         self._producer = self._connect()
         self._broken = False
