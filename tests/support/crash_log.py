@@ -29,7 +29,12 @@ class TopicReader:
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": "crash-tests", "enable.auto.commit": False}
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "crash-tests",
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
         )
         self._topic = topic
         # A broker knows a topic a moment before it knows the partitions.
@@ -75,7 +80,13 @@ class Publisher(threading.Thread):
     def __init__(self, bootstrap: str, topic: str, control: str, model: str, seed: int) -> None:
         super().__init__(daemon=True)
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "linger.ms": 2, "partitioner": "murmur2_random"}
+            {
+                "bootstrap.servers": bootstrap,
+                "linger.ms": 2,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "log_level": 0,
+            }
         )
         self._topic, self._control, self._model = topic, control, model
         self._records: Iterator[Made] = crash_stream.records(seed)

@@ -24,7 +24,15 @@ from pathlib import Path
 from types import TracebackType
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 KAFKA_VERSION = "4.1.1"
 LOG4J_VERSION = "2.24.3"
@@ -182,6 +190,15 @@ class KafkaBroker:
         """Delete a topic and return once it has gone from the metadata."""
         self._client().delete_topics([name], operation_timeout=30)[name].result(30)
         self._wait(lambda: self._led_partitions(name) is None, f"topic {name} to be gone")
+
+    def configure_topic(self, name: str, config: Mapping[str, str]) -> None:
+        """Change some settings of a topic that exists."""
+        changes = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=changes)
+        self._client().incremental_alter_configs([resource])[resource].result(30)
 
     def delete_records_before(self, topic: str, partition: int, offset: int) -> None:
         """Move the log's start to `offset`, as retention would."""
