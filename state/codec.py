@@ -20,12 +20,15 @@ import orjson
 
 from state.copying import copy_bytes
 from state.errors import FormatMismatchError, StoreCorruptError
+from state.prefetch import prefetch
 from state.store import I64, U8, JournalEntry, Rows
 
 FORMAT = 1
 """Version of everything this module and `state.rocks` write; raised when old bytes can no longer be read."""
 
 ROW_HEADER_BYTES = 5
+AHEAD_ROWS = 4
+"""How far ahead rows are prefetched when they are packed."""
 _JOURNAL_HEADER = struct.Struct("<2sHqI")
 _BLOCK_HEADER = struct.Struct("<IQQ")
 _JOURNAL_MAGIC = b"LJ"
@@ -103,6 +106,14 @@ def pack_rows(  # type: ignore[no-untyped-def]
     `columns`: tuple of uint8 [capacity, bytes]; `entries`: tuple of uint8 [arena, bytes].
     """
     for i in range(len(slots)):
+        if i + AHEAD_ROWS < len(slots):
+            ahead = slots[i + AHEAD_ROWS]
+            for c in range(len(columns)):
+                prefetch(columns[c], ahead)
+            prefetch(id_start, ahead)
+            prefetch(id_length, ahead)
+            prefetch(entry_start, ahead)
+            prefetch(entry_length, ahead)
         slot = slots[i]
         p = bounds[i]
         length = id_length[slot]

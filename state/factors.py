@@ -52,6 +52,7 @@ class Table:
         self.ordinals = np.zeros(capacity, np.uint32)
         self.size = 0
         self._used = np.zeros(capacity, np.bool_)
+        self._seen = np.zeros(capacity, np.bool_)
         self._fresh = 0
         self._free: list[int] = []
         self._hashes = np.zeros(capacity, np.uint64)
@@ -98,6 +99,11 @@ class Table:
         )
         return out
 
+    def distinct(self, slots: I64) -> I64:
+        """Each of `slots` once, in order of first appearance."""
+        distinct: I64 = maps.distinct(slots, self._seen)
+        return distinct
+
     def find_ids(self, ids: Sequence[bytes]) -> I64:
         """Slots of ids; -1 where not resident."""
         return self.find(*spans(ids))
@@ -137,10 +143,12 @@ class Table:
 
     def add(self, buffer: U8, start: I64, length: I32, hashes: U64, ordinals: I64) -> I64:
         """Make room for ids that are not resident; their columns are zero, their histories empty."""
+        never_used = self._fresh
         slots = self._take_slots(ordinals)
         self.size += len(slots)
+        reused = slots[slots < never_used]
         for column in self.columns.values():
-            column[slots] = 0
+            column[reused] = 0
         self.ordinals[slots] = ordinals
         self._hashes[slots] = hashes
         self._entry_length[slots] = 0

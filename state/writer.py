@@ -198,7 +198,6 @@ class RocksWriter(RocksView):
     def _batch(self, commit: Commit, journal: bytes) -> tuple[WriteBatch, Head]:
         batch = WriteBatch(raw_mode=True)
         key = number_key(commit.batch_seq)
-        batch.put(key, journal, self._families["journal"])
         if commit.schedule:
             batch.put(key, pack_schedule(commit.schedule), self._families["schedule"])
         for record in commit.outbox:
@@ -218,6 +217,8 @@ class RocksWriter(RocksView):
             self._head.applied_through_ms,
         )
         batch.put(b"head", _pack_head(head))
+        # Last: what followed it would make the batch's buffer grow and copy the journal entry once more.
+        batch.put(key, journal, self._families["journal"])
         return batch, head
 
     def acknowledge(self, ids: Iterable[int]) -> None:

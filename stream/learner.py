@@ -60,7 +60,7 @@ class AlsLearner:
 
     def learn(self, model: Model, events: Learnable) -> Changed:
         """Users against the old items, items against the new users."""
-        users, items = np.unique(events.users), np.unique(events.items)
+        users, items = model.users.distinct(events.users), model.items.distinct(events.items)
         user_refusals = self._solve(model, "user", users, self._config.recency)
         item_refusals = self._solve(model, "item", items, 1.0)
         refused = _refused(np.concatenate([user_refusals, item_refusals]))
@@ -141,7 +141,7 @@ class SgdLearner:
                 predictions,
                 refused,
             )
-            changed = np.unique(events.items)
+            changed = model.items.distinct(events.items)
         else:
             touched = np.zeros(model.item_count, np.uint8)
             sgd.implicit(
@@ -162,7 +162,7 @@ class SgdLearner:
             )
             touched[events.items] = 1
             changed = np.flatnonzero(touched)
-        return Changed(np.unique(events.users), changed, _refused(refused), predictions)
+        return Changed(model.users.distinct(events.users), changed, _refused(refused), predictions)
 
 
 def _side(table: Table, count: int) -> sgd.Side:

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from state.kernels import dot, mix
+from state.prefetch import prefetch
 from stream import refusal
-from stream.prefetch import prefetch
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

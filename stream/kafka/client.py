@@ -24,6 +24,8 @@ CONSUMER_DEFAULTS: Mapping[str, Setting] = {
     "statistics.interval.ms": 1_000,
     # With the default of 1 s a consumer as fast as this one idles each time the queue was full once.
     "fetch.queue.backoff.ms": 10,
+    # Per partition: two micro-batches. The default of 100,000 small messages takes ten times their size.
+    "queued.min.messages": 20_000,
     # No group session is ever held; this only bounds how long close() waits for a group offset
     # that was being committed when the broker went away.
     "session.timeout.ms": 2_000,

@@ -1,8 +1,8 @@
 """A hint to the processor that a row will be needed soon.
 
-Learning jumps at random among more rows than any cache holds, and each jump waits for memory.
-Asking a few events ahead lets the waits overlap: about three times the throughput of `stream.sgd`
-on a million users. It changes no value.
+Learning, looking up and packing jump at random among more rows than any cache holds, and each jump
+waits for memory. Asking a few rows ahead lets the waits overlap: about three times the throughput of
+`stream.sgd` on a million users. It changes no value.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from numba.extending import intrinsic, overload
 LINE_BYTES = 64
 
 
-def prefetch(rows: npt.NDArray[np.float32], i: int) -> None:
-    """Ask for `rows[i]` to be brought near for writing; uncompiled, this does nothing."""
+def prefetch(rows: npt.NDArray[Any], i: int | np.integer[Any]) -> None:
+    """Ask for `rows[i]`, of an array of any dimension, to be brought near; uncompiled, this does nothing."""
 
 
 @intrinsic
