@@ -320,11 +320,11 @@ class Table:
             self._other, self._strength = _grown(self._other, needed), _grown(self._strength, needed)
 
     def _compact_entries(self) -> None:
-        """Close the gaps that outgrown histories have left, if they are a quarter of the arena."""
+        """Close the gaps that outgrown histories have left, if they are an eighth of the arena."""
         slots = self.slots
         slots = slots[self._entry_class[slots] >= 0]
         held = int(self._sizes[self._entry_class[slots]].sum())
-        if held * 4 <= int(self._entry_top[0]) * 3:
+        if held * 8 <= int(self._entry_top[0]) * 7:
             order = slots[np.argsort(self._entry_start[slots])]
             maps.compact(
                 order,
@@ -352,7 +352,7 @@ class Table:
 
 
 def _grown(array: npt.NDArray[Number], needed: int) -> npt.NDArray[Number]:
-    """A copy with room for `needed` elements and half as many again; what is not written costs no memory."""
-    larger = np.zeros(needed + needed // 2, array.dtype)
+    """A copy with room for `needed` elements and a quarter more; what is not written costs no memory."""
+    larger = np.zeros(needed + needed // 4, array.dtype)
     larger[: len(array)] = array
     return larger

@@ -26,6 +26,7 @@ from state.errors import (
     SourceError,
 )
 from state.store import TopicPartition
+from stream.allocation import give_back
 from stream.bases import base_is_due, begin, keep_base
 from stream.config import LearnerSettings
 from stream.engine import Engine, Store
@@ -235,7 +236,10 @@ class Loop:
         due = self._pulse.beats("flush", self._settings.state.flush_interval_ms) or self.engine.flush_is_due()
         if due and not self.engine.flushing:
             self.engine.begin_flush()
-        self.engine.advance_flush()
+        if self.engine.flushing:
+            self.engine.advance_flush()
+            if not self.engine.flushing:
+                give_back()
 
     def _at_end(self) -> bool:
         offsets, caught_up = self._store.head().offsets, self._source.caught_up()

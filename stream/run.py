@@ -1,6 +1,5 @@
 """A learner process: take the directory, open the store, connect to Kafka, learn until told to stop."""
 
-import gc
 import os
 import signal
 from threading import Event
@@ -11,6 +10,7 @@ import structlog
 from protos.events_pb2 import Interaction
 from state.memory import MemoryStore
 from state.writer import DirectoryLock, Probe, RocksWriter, no_probe
+from stream.allocation import collect_seldom
 from stream.config import LearnerSettings
 from stream.engine import Engine
 from stream.events import Records
@@ -19,7 +19,6 @@ from stream.kafka import KafkaSink, KafkaSource
 from stream.loop import Loop
 
 STANDBY_POLL_S = 0.1
-COLLECT_AFTER_OBJECTS = 200_000
 REQUEST_TIMEOUT_MS = 30_000
 LEARNER_REQUEST_TIMEOUT_MS = 2_000
 """Short, because the learner asks again by itself and must hear SIGTERM in between."""
@@ -53,7 +52,7 @@ def run_learner(
     With `standby` wait for the directory as long as another learner owns it, else raise StoreLockedError.
     """
     stop = stop or stop_on_signals()
-    _collect_seldom()
+    collect_seldom()
     lock = DirectoryLock(settings.state.directory)
     if standby:
         warm_up(settings)
@@ -73,15 +72,6 @@ def run_learner(
         for part in (source, sink, store):
             if part is not None:
                 part.close()
-
-
-def _collect_seldom() -> None:
-    """Keep the garbage collector from walking ten thousand messages at a time.
-
-    They hold no cycles and go by reference count; looking at them again and again cost a tenth of an event.
-    """
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 20)
 
 
 def stop_on_signals() -> Event:
