@@ -52,7 +52,7 @@ from state.store import I64, Head, JournalEntry, OutboxRecord, Rows, TopicPartit
 FAMILIES = ("journal", "rows", "schedule", "outbox")
 FLUSHED_KEY = b"\x00"
 SCAN_ROWS = 20_000
-_BLOCK_CACHE_BYTES = 64 << 20
+_BLOCK_CACHE_BYTES = 16 << 20
 _WAL_BYTES_MAX = 96 << 20
 _NEW_HEAD: Mapping[str, Any] = {"generation": 1, "batch_seq": 0, "version": "g1.0", "offsets": []}
 
