@@ -89,10 +89,14 @@ class _Ring:
         self.table = np.zeros(size, np.uint64)
 
     def restore(self) -> None:
-        """Build the set from the ring."""
+        """Build the set from the ring; a value that the set cannot hold raises StoreCorruptError."""
         self.table[:] = 0
         for value in self.hashes[: min(self.written, len(self.hashes))]:
-            _insert(value, self.table)
+            if value == 0 or not _insert(value, self.table):
+                raise StoreCorruptError(
+                    f"a ring of event ids holds {value:#x} where it cannot be: the store is damaged; "
+                    "restore a checkpoint or relearn from the log"
+                )
 
 
 class EventIds:

@@ -96,8 +96,9 @@ def _choose_base(
         later = [seq for seq in foreign if seq > base.batch_seq]
         if base.fingerprint != current and base.batch_seq + 1 not in starts:
             later.append(base.batch_seq)
-        expired = [tp for tp, offset in base.positions.items() if offset < limits.get(tp, (0, 0))[0]]
-        missing = [tp for tp in base.positions if tp not in limits]
+        positions = _all_positions(base, schedule)
+        expired = [tp for tp, offset in positions.items() if offset < limits.get(tp, (0, 0))[0]]
+        missing = [tp for tp in positions if tp not in limits]
         if later:
             spans.append(
                 f"from base {base.name} (micro-batch {base.batch_seq}): micro-batch {max(later)} is of a run "
@@ -109,7 +110,7 @@ def _choose_base(
             low = limits[expired[0]][0]
             spans.append(
                 f"from base {base.name}: {_name(expired[0])} begins at {low}, the base stands at "
-                f"{base.positions[expired[0]]}"
+                f"{positions[expired[0]]}"
             )
         elif not schedule or schedule[0][0] > base.batch_seq + 1:
             spans.append(f"from base {base.name}: its schedule is no longer kept")

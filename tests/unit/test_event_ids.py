@@ -121,3 +121,15 @@ def test_partitions_do_not_share_rows_however_many_are_kept():
 def test_damaged_rows_are_named(rows):
     with pytest.raises(StoreCorruptError, match="event ids of partition 0"):
         EventIds(10).apply(single_rows(EVENT_IDS, rows))
+
+
+@pytest.mark.parametrize("damaged", [[5, 6, 5], [5, 0, 6]], ids=["twice", "empty"])
+def test_a_ring_that_is_no_set_is_named(damaged):
+    """Without this a hash that the set has not would be looked for for ever."""
+    hashes = np.zeros(10, np.uint64)
+    hashes[:3] = damaged
+    count = np.array([3], np.uint64)
+    event_ids = EventIds(10)
+    event_ids.apply(single_rows(EVENT_IDS, {0: hashes.tobytes(), CHUNKS_MAX - 1: count.tobytes()}))
+    with pytest.raises(StoreCorruptError, match="ring of event ids"):
+        event_ids.admit(0, np.array([7], np.uint64))

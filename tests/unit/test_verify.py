@@ -263,7 +263,9 @@ def test_a_store_without_a_schedule_has_no_base(place):
     assert "no base" in verdict.spans[0]
 
 
-def test_partitions_that_were_added_are_replayed_too(place):
+@pytest.fixture
+def grown(place):
+    """A place whose interactions topic got a fourth partition after its first events were learnt."""
     place.publish(90)
     place.learn()
     kept = [place.log.read(INTERACTIONS, partition) for partition in range(3)]
@@ -275,4 +277,15 @@ def test_partitions_that_were_added_are_replayed_too(place):
     loop = Loop(place.settings, place.source(), MemorySink(place.log), store, accept_partitions=True)
     loop.run(threading.Event(), until_end=True)
     store.close()
-    assert place.verify().agrees is True
+    return place
+
+
+def test_partitions_that_were_added_are_replayed_too(grown):
+    assert grown.verify().agrees is True
+
+
+def test_nothing_can_be_said_when_an_added_partition_has_been_trimmed(grown):
+    grown.log.trim(INTERACTIONS, 3, 5)
+    verdict = grown.verify()
+    assert (verdict.agrees, verdict.replayed) == (None, None)
+    assert "[3] begins at 5, the base stands at 0" in verdict.spans[0]
