@@ -15,6 +15,7 @@ from learn_process import LearnProcess, head_of, outbox_of
 pytestmark = pytest.mark.broker
 
 STOP_S = 5.0
+AMID_REQUEST_S = 1.5
 OUTBOX_BYTES_MAX = 64 << 20
 ADVICE = 'check that it runs, [kafka] "bootstrap.servers"'
 
@@ -56,7 +57,7 @@ def finish(campaign: Campaign, learner: LearnProcess) -> None:
 
 
 def test_without_a_broker_a_learner_says_where_it_looks_and_ends_when_told_to(tmp_path: Path) -> None:
-    """Nobody listens: the log names the address and what to check, and SIGTERM is exit code 0 at once."""
+    """Nobody listens: the log names the address and what to check, and SIGTERM is exit code 0 in seconds."""
     address = f"127.0.0.1:{free_port()}"
     sections = {
         "kafka": {"bootstrap.servers": address},
@@ -67,6 +68,8 @@ def test_without_a_broker_a_learner_says_where_it_looks_and_ends_when_told_to(tm
         said = learner.wait_for_line("waiting for the broker")["problem"]
         assert f"No broker answers at {address}" in said
         assert ADVICE in said
+        said_s = time.monotonic()
+        wait_for(lambda: time.monotonic() - said_s > AMID_REQUEST_S, "a request under way")
         told_s = time.monotonic()
         assert learner.stop() == 0, learner.said()
         assert time.monotonic() - told_s < STOP_S
