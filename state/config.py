@@ -58,7 +58,7 @@ class StateConfig(Section):
         description="Time after which changed rows are moved from the journal to the row family.",
     )
     dirty_rows_max: int = Field(
-        600_000, ge=100, le=50_000_000, description="Changed rows that force a flush."
+        400_000, ge=100, le=50_000_000, description="Changed rows that force a flush."
     )
     journal_bytes_max: int = Field(
         256 << 20,
