@@ -37,6 +37,7 @@ from stream.source import Sink, Source, require_offset_in_log
 HEARTBEAT_MS = 100
 GROUP_COMMIT_MS = 1_000
 REPORT_MS = 10_000
+PROBLEM_MS = 2_000
 PARTITIONS_CHECK_MS = 30_000
 BROKER_RETRY_S = 1.0
 OUTBOX_WAIT_MS = 100
@@ -259,13 +260,17 @@ class Loop:
         log.info("stopped", batch_seq=self._store.head().batch_seq, outbox=self._store.outbox_count)
 
     def _say(self, problem: str | None) -> None:
-        """Log a problem once when it appears and once when it is gone."""
-        if problem != self._problem:
-            if problem:
-                log.warning("not learning", problem=problem)
-            else:
-                log.info("going on")
-            self._problem = problem
+        """Log a problem when it appears, now and then while its words change, and when it is gone."""
+        if problem == self._problem:
+            return
+        if problem is None:
+            log.info("going on")
+            self._pulse.due.pop("problem", None)
+        elif self._pulse.beats("problem", PROBLEM_MS):
+            log.warning("hindered", problem=problem)
+        else:
+            return
+        self._problem = problem
 
 
 def starting_positions(

@@ -128,7 +128,7 @@ def test_a_dead_letter_too_large_for_its_topic_holds_up_no_other(scene: Scene) -
     scene.publish(*[b"\xff" * 40_000] * 5, LARGE, *[b"\xff" * 40_000] * 5, event("ann", "film"))
     with scene.learner() as learner:
         assert 5 not in scene.letters(0, 1, 2, 3, 4, 6, 7, 8, 9, 10)
-        said = learner.wait_for_line("not learning", f"topic {dlq} was not taken: Broker: Message size")
+        said = learner.wait_for_line("hindered", f"topic {dlq} was not taken: Broker: Message size")
         assert "raise its max.message.bytes" in said["problem"]
         scene.wait_until_learnt(12)
         scene.broker.configure_topic(dlq, {"max.message.bytes": TOPIC_BYTES_MAX})
@@ -146,7 +146,7 @@ def test_a_dead_letter_too_large_for_the_client_is_kept_for_the_next_learner(sce
     with scene.learner(**{"message.max.bytes": 1_000_000}) as learner:
         assert scene.letters(1).keys() == {1}
         scene.wait_until_learnt(3)
-        learner.wait_for_line("not learning", '[kafka] "message.max.bytes"')
+        learner.wait_for_line("hindered", '[kafka] "message.max.bytes"')
         assert learner.stop() == 0, learner.said()
     assert [record.value for record in scene.outbox()] == [LARGE]
     with scene.learner("--until-end") as learner:
@@ -162,8 +162,8 @@ def test_a_missing_dead_letter_topic_is_named_and_the_letter_sent_once_it_exists
     dlq = scene.settings.topics.dlq
     scene.publish(event("ann", "film-1"), b"{poison", event("ann", "film-2"))
     with scene.learner() as learner:
-        learner.wait_for_line("not learning", f"topic {dlq} was not taken: Broker: Unknown topic")
-        learner.wait_for_line("not learning", "run `livefactor topics create`")
+        learner.wait_for_line("hindered", f"topic {dlq} was not taken: Broker: Unknown topic")
+        learner.wait_for_line("hindered", "run `livefactor topics create`")
         scene.publish(event("ann", "film-3"))
         scene.wait_until_learnt(4)
         assert (dlq, "created") in create_topics(scene.settings.kafka, scene.settings.topics)

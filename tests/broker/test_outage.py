@@ -102,7 +102,7 @@ def test_a_broker_killed_in_mid_run_is_waited_for_and_nothing_is_lost_or_doubled
     with LearnProcess(roomy, campaign.directory) as learner:
         wait_for(lambda: learnt(campaign) > 500, "records to be learnt", 120.0)
         with down(broker):
-            learner.wait_for_line("not learning", f"no records from {broker.bootstrap}", deadline_s=30.0)
+            learner.wait_for_line("hindered", f"no records from {broker.bootstrap}", deadline_s=30.0)
             stood_at = learnt(campaign)
         learner.wait_for_line("going on", deadline_s=60.0)
         wait_for(lambda: learnt(campaign) > stood_at + 500, "learning to go on", 60.0)
