@@ -13,6 +13,7 @@ from livefactor.commands import (
     doctor,
     learn,
     publish,
+    replay,
     serve,
     settings,
     state,
@@ -41,6 +42,7 @@ app.command()(demo.demo)
 app.command()(learn.learn)
 app.command()(serve.serve)
 app.command()(publish.publish)
+app.command()(replay.replay)
 app.command()(ask.recommend)
 app.command()(ask.score)
 app.add_typer(topics.app, name="topics")

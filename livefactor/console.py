@@ -16,6 +16,11 @@ def person_watches() -> bool:
     return sys.stdout.isatty()
 
 
+def person_watches_progress() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr.isatty()
+
+
 def print_json(value: object) -> None:
     """One JSON document on standard output, indented when a person watches."""
     options = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if person_watches() else 0)
@@ -62,26 +67,35 @@ def _plain(cell: object) -> str:
 class Advance(Protocol):
     """Tells how far a long piece of work has come."""
 
-    def __call__(self, done: int, total: int | None = None) -> None:
-        """`done`: pieces finished so far, in all; `total` where it was not known at the start."""
+    def __call__(self, done: int, total: int | None = None, detail: str = "") -> None:
+        """`done`: pieces finished so far, in all; `total` where it was not known at the start.
+
+        `detail`: how it goes, in a few words.
+        """
         ...
 
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Advance]:
     """A bar on standard error when a person watches it, a plain line every few seconds otherwise."""
-    if not sys.stderr.isatty():
+    if not person_watches_progress():
         yield _PlainProgress(description, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(description, total=total, detail="")
 
-        def advance(done: int, total: int | None = None) -> None:
-            bar.update(task, completed=done, total=total)
+        def advance(done: int, total: int | None = None, detail: str = "") -> None:
+            bar.update(task, completed=done, total=total, detail=detail)
 
         yield advance
 
@@ -93,10 +107,10 @@ class _PlainProgress:
         self._description, self._total = description, total
         self._next_s = time.monotonic() + PLAIN_INTERVAL_S
 
-    def __call__(self, done: int, total: int | None = None) -> None:
+    def __call__(self, done: int, total: int | None = None, detail: str = "") -> None:
         self._total = total if total is not None else self._total
         now_s = time.monotonic()
         if now_s >= self._next_s:
             self._next_s = now_s + PLAIN_INTERVAL_S
             of = f" of {self._total:,}" if self._total is not None else ""
-            note(f"{self._description}: {done:,}{of}")
+            note(f"{self._description}: {done:,}{of}" + (f"  {detail}" if detail else ""))

@@ -39,7 +39,13 @@ class _BadRowError(Exception):
 
 
 def read_events(path: Path) -> Iterator[Interaction | BadRow]:
-    """Every row of a file, in order; the ending before an optional `.gz` tells the format.
+    """Every row of a file, in order: see `read_lines`."""
+    for _, row in read_lines(path):
+        yield row
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, Interaction | BadRow]]:
+    """Every row of a file with the number of its line; the ending before an optional `.gz` tells the format.
 
     Raises PublishError for a file that is missing, of another kind, without the needed columns, or cut
     short; rows before the damage have been yielded by then.
@@ -70,7 +76,7 @@ def _open(path: Path) -> TextIO:
     return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _read_csv(path: Path, text: TextIO) -> Iterator[Interaction | BadRow]:
+def _read_csv(path: Path, text: TextIO) -> Iterator[tuple[int, Interaction | BadRow]]:
     rows = csv.reader(text)
     columns = next(rows, [])
     _check_columns(path, columns)
@@ -80,10 +86,10 @@ def _read_csv(path: Path, text: TextIO) -> Iterator[Interaction | BadRow]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadRow(rows.line_num, f"not CSV: {error}")
+            yield rows.line_num, BadRow(rows.line_num, f"not CSV: {error}")
             continue
         if row:
-            yield _csv_row(rows.line_num, columns, row)
+            yield rows.line_num, _csv_row(rows.line_num, columns, row)
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
@@ -116,10 +122,10 @@ def _csv_row(line: int, columns: Sequence[str], row: Sequence[str]) -> Interacti
         return BadRow(line, str(error))
 
 
-def _read_json(text: TextIO) -> Iterator[Interaction | BadRow]:
+def _read_json(text: TextIO) -> Iterator[tuple[int, Interaction | BadRow]]:
     for line, content in enumerate(text, start=1):
         if content.strip():
-            yield _json_row(line, content)
+            yield line, _json_row(line, content)
 
 
 def _json_row(line: int, content: str) -> Interaction | BadRow:

@@ -1,7 +1,7 @@
 """The values that flow through the learner, in the order in which they appear."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +93,16 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.record)
+
+    def take(self, rows: slice | I64) -> "Interactions":
+        """Some rows, in the order given, each a record of its own counted from 0; the buffer is shared."""
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
+        columns["record"] = np.arange(len(columns["record"]), dtype=np.int32)
+        return Interactions(self.buffer, **columns)
+
+
+COLUMNS = tuple(column.name for column in fields(Interactions) if column.name != "buffer")
+"""Columns of `Interactions` with one element for each of them."""
 
 
 @dataclass(frozen=True, slots=True)

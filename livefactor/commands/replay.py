@@ -1,0 +1,138 @@
+"""`livefactor replay`: how good the model would have been on a recorded stream."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from livefactor.console import (
+    Advance,
+    note,
+    person_watches_progress,
+    print_fields,
+    print_json,
+    print_table,
+    progress,
+)
+from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
+
+if TYPE_CHECKING:
+    from livefactor.recording import Recording
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Events: .csv, .csv.gz, .jsonl or .jsonl.gz.")],
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="The first N events only.")
+    ] = None,
+    min_value: Annotated[
+        float | None,
+        typer.Option("--min-value", metavar="X", help="Short for --set learning.min_value=X."),
+    ] = None,
+    explicit: Annotated[
+        bool,
+        typer.Option("--explicit", help="Values are ratings to predict: learning.feedback=explicit, by sgd."),
+    ] = False,
+    repeats: Annotated[
+        bool, typer.Option("--repeats", help="Items of a user's history stay candidates, and count.")
+    ] = False,
+    sample: Annotated[
+        int,
+        typer.Option("--sample", min=1, metavar="N", help="Score one in N events, by a hash of its place."),
+    ] = 1,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, metavar="N", help="Score and then learn N events at a time.")
+    ] = 1,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, metavar="K", help="Cut-off of HR and NDCG.")] = 10,
+    models: Annotated[
+        str | None, typer.Option("--models", metavar="A,B,...", help="Models to compare; all by default.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first bad row, and at a file cut short.")
+    ] = False,
+    show_progress: Annotated[
+        bool, typer.Option("--progress", help="Say how far it is even where nobody watches.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Replay FILE in time order, test-then-learn, and compare the model with simpler ones.
+
+    Needs no Kafka and keeps nothing. Each event is scored before anything learns from it. Exit code 1 if the
+    file was cut short.
+    """
+    from livefactor.recording import read
+    from livefactor.replay import report, run
+    from stream.replay import Plan
+
+    settings = settings_of(config, [*(overrides or []), *_short(min_value, explicit)])
+    plan = Plan(repeats, sample, batch, [name.strip() for name in models.split(",")] if models else None)
+    recording = read(file, settings.decode, strict=strict, limit=limit)
+    _tell(recording)
+    with _progress(f"replaying {file.name}", len(recording.stream), show_progress) as advance:
+        measured = run(recording, settings, plan, k, lambda done, detail: advance(done, detail=detail))
+    facts = report(recording, measured, settings, plan, k)
+    if as_json:
+        print_json(facts)
+    else:
+        _print(facts)
+    if recording.damage:
+        raise typer.Exit(1)
+
+
+def _short(min_value: float | None, explicit: bool) -> list[str]:
+    """Settings that short options stand for."""
+    chosen = [] if min_value is None else [f"learning.min_value={min_value}"]
+    return [*chosen, "learning.feedback=explicit", "learning.algorithm=sgd"] if explicit else chosen
+
+
+@contextmanager
+def _progress(description: str, total: int, wanted: bool) -> Iterator[Advance]:
+    if wanted or person_watches_progress():
+        with progress(description, total) as advance:
+            yield advance
+    else:
+        yield lambda done, total=None, detail="": None
+
+
+def _tell(recording: "Recording") -> None:
+    """What is odd about the file."""
+    if not recording.sorted:
+        note("the rows were not in time order: sorted, rows of the same time as they stood")
+    for reason, count in recording.bad.most_common():
+        note(f"{count:,} bad rows left out: {reason}")
+    for row in recording.examples:
+        note(f"line {row.line}: {row.reason}")
+    if recording.damage:
+        note(recording.damage)
+
+
+def _print(facts: dict[str, Any]) -> None:
+    """Tables, and the protocol under them."""
+    ranking = facts["ranking"]
+    k = ranking["k"]
+    print_fields(
+        {
+            "events": f"{facts['events']:,}",
+            "seconds": f"{facts['seconds']:.2f}",
+            "events per second": f"{facts['events_per_second']:,.0f}",
+            "peak memory": f"{facts['peak_rss_bytes'] / 2**20:,.0f} MiB",
+        }
+    )
+    for split, count in ranking["scored"].items():
+        rows = [
+            [name, *(parts[split][metric] for metric in ("hr", "ndcg", "mrr", "log_loss"))]
+            for name, parts in ranking["models"].items()
+        ]
+        print_table(
+            (f"model ({split})", f"HR@{k}", f"NDCG@{k}", "MRR", "log loss"),
+            rows,
+            title=f"{split}: {count:,} scored events",
+        )
+    if "rating" in facts:
+        rows = [[name, errors["mae"], errors["rmse"]] for name, errors in facts["rating"]["models"].items()]
+        print_table(("model (ratings)", "MAE", "RMSE"), rows, title="ratings")
+    print_fields(facts["protocol"])

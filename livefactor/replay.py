@@ -1,0 +1,134 @@
+"""A replay from file to report: reading, timing, and the figures as they are printed."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from livefactor.recording import Recording
+from livefactor.settings import Settings
+from stream.panel import Scores
+from stream.ranking import metrics
+from stream.replay import Plan, Replay, Result
+
+SPLITS = ("all", "warm", "cold")
+ADVANCE_EVERY_S = 0.2
+SECTIONS = ("learning", "als", "sgd", "decode", "prequential")
+"""Sections of the settings that a replay depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A result and what it cost."""
+
+    result: Result
+    seconds: float
+
+
+def run(
+    recording: Recording,
+    settings: Settings,
+    plan: Plan,
+    k: int,
+    advance: Callable[[int, str], None] = lambda done, detail: None,
+) -> Measured:
+    """Replay a recording; `advance` hears now and then of the events done and how it goes.
+
+    The seconds are those of scoring and learning, without reading the file.
+    """
+    replay = Replay(recording.stream, settings, plan)
+    started_s = told_s = time.monotonic()
+    while replay.advance():
+        now_s = time.monotonic()
+        if now_s - told_s >= ADVANCE_EVERY_S:
+            told_s = now_s
+            rate = replay.done / (now_s - started_s)
+            advance(replay.done, f"{rate:,.0f} events/s  HR@{k} {replay.hit_rate(k):.4f}")
+    return Measured(replay.result(), time.monotonic() - started_s)
+
+
+def protocol(settings: Settings, plan: Plan, k: int) -> dict[str, object]:
+    """How events were scored, for a reader of the figures."""
+    history = settings.state.history_max
+    kept = "every item learnt from so far" + ("" if plan.repeats else ", minus the user's history")
+    known = "user and item seen before" + ("" if plan.repeats else ", the item not in the user's history")
+    return {
+        "order": "by time, ties as in the file; each event is scored before anything learns from it",
+        "batch_events": plan.batch_events,
+        "sample_every": plan.sample_every,
+        "repeats": plan.repeats,
+        "k": k,
+        "history_events": history,
+        "history": f"the user's last {history} learnt interactions",
+        "scored": "positives that are no duplicates",
+        "candidates": kept,
+        "warm": known,
+        "all": "every scored event; an item that is no candidate is a miss; a user never seen gets the "
+        "decayed popularity from models of factors",
+        "cold": "all minus warm",
+        "ties": "middle rank",
+        "log_loss": "softmax over all candidates at a scale learnt online for each model; popularity mixed "
+        "with the uniform distribution in a share learnt online; misses have none and are left out",
+        "ratings": "MAE and RMSE over all rated events, predictions clipped to the ratings seen before",
+    }
+
+
+def report(
+    recording: Recording, measured: Measured, settings: Settings, plan: Plan, k: int
+) -> dict[str, object]:
+    """Everything as one JSON object."""
+    result = measured.result
+    facts: dict[str, object] = {
+        "events": result.events,
+        "seconds": round(measured.seconds, 3),
+        "events_per_second": round(result.events / max(measured.seconds, 1e-9), 1),
+        "peak_rss_bytes": peak_rss_bytes(),
+        "input": {
+            "sorted": recording.sorted,
+            "bad_rows": sum(recording.bad.values()),
+            "bad_rows_by_reason": dict(recording.bad.most_common()),
+            "first_bad_rows": [asdict(row) for row in recording.examples],
+            "damage": recording.damage,
+        },
+        "counts": dict(result.counts),
+        "config": config(settings),
+        "protocol": protocol(settings, plan, k),
+        "ranking": ranking(result.scores, k),
+    }
+    if settings.learning.feedback == "explicit":
+        models = {name: {"mae": errors.mae, "rmse": errors.rmse} for name, errors in result.ratings.items()}
+        facts["rating"] = {"models": models}
+    return facts
+
+
+def config(settings: Settings) -> dict[str, object]:
+    """The settings that matter here: nothing of brokers, directories or secrets."""
+    sections: dict[str, object] = {name: getattr(settings, name).model_dump(mode="json") for name in SECTIONS}
+    return {**sections, "state": {"history_max": settings.state.history_max}}
+
+
+def ranking(scores: Scores, k: int) -> dict[str, object]:
+    """Figures of every model on every part of the scored events."""
+    parts = masks(scores)
+    models = {
+        name: {
+            split: asdict(metrics(ranks[part], scores.losses[name][part], k)) for split, part in parts.items()
+        }
+        for name, ranks in scores.ranks.items()
+    }
+    return {"k": k, "scored": {split: int(part.sum()) for split, part in parts.items()}, "models": models}
+
+
+def masks(scores: Scores) -> Mapping[str, npt.NDArray[np.bool_]]:
+    """Which scored events belong to each split."""
+    return dict(zip(SPLITS, (np.ones(len(scores.warm), np.bool_), scores.warm, ~scores.warm), strict=True))
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
