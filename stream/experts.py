@@ -186,7 +186,7 @@ def count_growing(items: I64, counts: F64, weight: F64, growth: float) -> None:
 
 @numba.njit(cache=True)
 def mean_similarity(vectors: F32, last: I64, scores: F64) -> None:
-    """scores[i] = ŷ_i . mean of ŷ_j over `last` int64 [m], 0 for zero rows; `vectors` float32 [>= items, r]."""
+    """scores[i] = ŷ_i . mean of ŷ_j over `last` int64 [m], 0 for zero rows; `vectors` float32 [>= n, r]."""
     rank = vectors.shape[1]
     mean = np.zeros((1, rank), np.float32)
     for j in last:

@@ -82,7 +82,7 @@ class Ratings:
 
     def learn(self, records: Records, batch: Interactions, batch_seq: int) -> None:
         """Rate a batch that the live model has just learnt."""
-        self._biased_mf(records, batch, batch_seq)
+        self._biased_mf.learn(records, batch, batch_seq)
         live, biased_mf = self._live.take(), self._recorder.take()
         if live is None or biased_mf is None:
             return

@@ -178,9 +178,9 @@ class Replay:
         self._batch_seq += 1
         records = self._records(batch)
         for algorithm, step in self._steps.items():
-            outcome = step(records, batch, self._batch_seq)
+            _, _, counts = step.learn(records, batch, self._batch_seq)
             if algorithm == self._algorithm:
-                self._counts.update(outcome.counts)
+                self._counts.update(counts)
         if self._ratings:
             self._ratings.learn(records, batch, self._batch_seq)
         positive = np.flatnonzero(self._positive[self.done : self.done + len(batch)])

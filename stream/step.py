@@ -54,10 +54,17 @@ class Step:
         self.frozen = learning.freeze
 
     def __call__(self, records: Records, interactions: Interactions, batch_seq: int) -> Outcome:
-        """Learn one batch.
+        """Learn one batch, and say what to commit.
 
         Users of the batch that exist are resident, and so are those in touched items' histories.
         """
+        changed, rejected, counts = self.learn(records, interactions, batch_seq)
+        return Outcome(self._pack(changed), rejected, counts)
+
+    def learn(
+        self, records: Records, interactions: Interactions, batch_seq: int
+    ) -> tuple[Changed, tuple[Rejected, ...], Mapping[str, int]]:
+        """Learn one batch: rows that changed, records to reject, and counts by name."""
         counts: Counter[str] = Counter(events=len(interactions))
         strength, meaningful = strengths(interactions, self._learning)
         wanted = meaningful | interactions.remove
@@ -79,7 +86,7 @@ class Step:
         counts["frozen" if self.frozen else "learnt"] = int(wanted.sum()) if self.frozen else learnt
         counts["not_learnt"] = int((admitted & ~duplicate).sum()) - counts["frozen"] - counts["learnt"]
         counts.update({f"refused_{reason}": n for reason, n in changed.refused.items()})
-        return Outcome(self._pack(changed), rejected, counts)
+        return changed, rejected, counts
 
     def _duplicates(self, records: Records, interactions: Interactions, admitted: Mask) -> Mask:
         """Events whose idempotency key their partition has seen; those of admitted events now are seen."""
