@@ -70,7 +70,10 @@ class Replay:
     """All models on one stream, as far as it has been replayed."""
 
     def __init__(self, stream: Interactions, settings: LearnerSettings, plan: Plan) -> None:
-        """`stream` is in time order. Raises ConfigError for models there are none of."""
+        """`stream` is in time order. Raises ConfigError for models there are none of.
+
+        `model` is the live model, `done` the number of events replayed.
+        """
         self._stream, self._settings, self._plan = stream, settings, plan
         # Rows for everyone: in a replay nothing is ever evicted, so all algorithms agree on the slots.
         self._users_max = max(len(np.unique(stream.user_hash)), 1)
@@ -79,7 +82,7 @@ class Replay:
         self._steps: dict[str, Step] = {}
         names = self._names()
         recorder = self._add_steps(names)
-        self._model = self._steps[self._algorithm].model
+        self.model = self._steps[self._algorithm].model
         self._ratings = self._create_ratings(recorder) if settings.learning.feedback == "explicit" else None
         self._positive = positives(stream, settings)
         self._chosen = self._positive & sample(len(stream), plan.sample_every, settings.learning.seed)
@@ -153,13 +156,13 @@ class Replay:
             LIVE: lambda: factors[self._algorithm],
             "als": lambda: factors["als"],
             "sgd": lambda: factors["sgd"],
-            "item_mean": lambda: ItemMean(self._model, half_life_events),
+            "item_mean": lambda: ItemMean(self.model, half_life_events),
             **popularities(self._items_max),
         }
 
     def _score(self, event: Interactions) -> None:
         """Ask every model about one event that nothing has learnt."""
-        model = self._model
+        model = self.model
         users, items = _slots(model, event)
         user, item = int(users[0]), int(items[0])
         if user >= 0 and model.users.interactions[user] == 0:
@@ -185,7 +188,7 @@ class Replay:
             self._ratings.learn(records, batch, self._batch_seq)
         positive = np.flatnonzero(self._positive[self.done : self.done + len(batch)])
         if len(positive):
-            users, items = _slots(self._model, batch)
+            users, items = _slots(self.model, batch)
             learnt = positive[(users[positive] >= 0) & (items[positive] >= 0)]
             self._panel.learn(users[learnt], items[learnt])
 

@@ -1,0 +1,141 @@
+"""`livefactor replay` from outside: what it prints where, its exit codes, and its figures on real data."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import realdata
+
+HEADER = "user_id,item_id,event_type,value,timestamp_ms"
+RANKING = {
+    "live",
+    "als",
+    "sgd",
+    "item_mean",
+    "decayed_popularity_69",
+    "decayed_popularity_138",
+    "decayed_popularity_693",
+    "decayed_popularity_6931",
+    "window_popularity",
+    "popularity",
+}
+
+
+def replay(*arguments: object) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LIVEFACTOR_")}
+    command = [sys.executable, "-m", "livefactor.cli", "replay", *map(str, arguments)]
+    return subprocess.run(command, env=inherited, capture_output=True, text=True, timeout=250, check=False)
+
+
+def facts(*arguments: object) -> dict[str, Any]:
+    done = replay(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    """60 ratings 1 to 5 by 6 users of 9 items."""
+    path = tmp_path / "events.csv"
+    rows = [f"u{n % 6},i{n * n % 10},rating,{n % 5 + 1},{1000 + n}" for n in range(60)]
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    return path
+
+
+def test_json_is_one_object_with_everything_promised(events: Path):
+    found = facts(events, "--min-value", 3)
+    assert {"events", "seconds", "events_per_second", "peak_rss_bytes", "config", "protocol"} <= set(found)
+    assert found["events"] == 60
+    assert found["config"]["learning"]["min_value"] == 3
+    assert "kafka" not in found["config"]
+    assert "rating" not in found
+    ranking = found["ranking"]
+    assert ranking["k"] == 10
+    assert ranking["scored"]["all"] == 36 == ranking["scored"]["warm"] + ranking["scored"]["cold"]
+    assert set(ranking["models"]) == RANKING
+    for parts in ranking["models"].values():
+        assert set(parts) == {"all", "warm", "cold"}
+        assert set(parts["warm"]) == {"hr", "ndcg", "mrr", "log_loss"}
+
+
+def test_explicit_feedback_is_rated_as_well(events: Path):
+    found = facts(events, "--explicit", "--k", 3)
+    assert set(found["rating"]["models"]) == {"live", "running_mean", "baseline", "biased_mf"}
+    assert all(0 < errors["mae"] <= errors["rmse"] < 4 for errors in found["rating"]["models"].values())
+    assert set(found["ranking"]["models"]) == RANKING - {"als"}
+    assert found["config"]["learning"]["feedback"] == "explicit"
+
+
+def test_two_processes_agree(events: Path):
+    one, other = (facts(events, "--repeats", "--sample", 2) for _ in range(2))
+    assert one["ranking"] == other["ranking"]
+
+
+def test_people_get_tables_and_the_protocol(events: Path):
+    done = replay(events, "--models", "live,popularity", "--progress", "--set", "learning.rank=2")
+    assert done.returncode == 0
+    assert "model (warm)\tHR@10\tNDCG@10\tMRR\tlog loss" in done.stdout
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()].count("popularity") == 3
+    assert "history: the user's last 100 learnt interactions" in done.stdout
+
+
+def test_a_rank_larger_than_the_catalogue_works(events: Path):
+    assert facts(events, "--set", "learning.rank=64")["events"] == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--limit", 0], 2, "--limit"),
+        (["--models", "live,nonsense"], 2, "unknown models: nonsense"),
+        (["--explicit", "--min-value", 3], 2, "learning.min_value is for"),
+        (["--set", "learning.rnak=3"], 2, "rank"),
+    ],
+)
+def test_wrong_options_exit_with_2(events: Path, arguments: list[object], code: int, message: str):
+    done = replay(events, *arguments)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_odd_files_are_replayed_and_what_is_odd_is_said(events: Path):
+    content = events.read_text().splitlines()
+    events.write_text("\n".join([HEADER, *reversed(content[1:]), "u1,i1,rating,good,5"]) + "\n")
+    done = replay(events, "--json", "--limit", 50)
+    found = json.loads(done.stdout)
+    assert found["events"] == 50
+    assert found["input"] == {
+        "sorted": False,
+        "bad_rows": 1,
+        "bad_rows_by_reason": {"value is not a number": 1},
+        "first_bad_rows": [{"line": 62, "reason": "value is not a number"}],
+        "damage": None,
+    }
+    assert "were not in time order: sorted" in done.stderr
+    assert "line 62: value is not a number" in done.stderr
+
+
+@pytest.mark.parametrize("content", ["", HEADER + "\n", "user,item\n1,2\n"])
+def test_files_with_nothing_to_replay_are_an_error(tmp_path: Path, content: str):
+    path = tmp_path / "events.csv"
+    path.write_text(content)
+    done = replay(path, "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert str(path) in done.stderr
+
+
+@pytest.mark.slow
+def test_ratings_of_movielens_have_rivers_errors():
+    """river's documentation: running mean, baseline and BiasedMF, predictions clipped to 1 to 5."""
+    file = realdata.folder("movielens-100k") / "events.csv.gz"
+    models = facts(file, "--explicit", "--models", "popularity", "--sample", 100_000)["rating"]["models"]
+    expected = {"running_mean": (0.934259, 1.124469), "biased_mf": (0.748559, 0.947854)}
+    for name, (mae, rmse) in expected.items():
+        assert models[name]["mae"] == pytest.approx(mae, abs=1e-3)
+        assert models[name]["rmse"] == pytest.approx(rmse, abs=1e-3)

@@ -1,0 +1,48 @@
+"""Small recorded streams for replays."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from livefactor.settings import Settings
+from protos.events_pb2 import Interaction
+from stream.config import DecodeConfig
+from stream.decode import Decoder
+from stream.events import Interactions, Records
+from stream.replay import Plan, Replay, Result
+
+
+def stream(events: Iterable[Mapping[str, Any]]) -> Interactions:
+    """Events as fields of `Interaction`, in order, as one stream."""
+    values = [Interaction(**event).SerializeToString() for event in events]
+    nothing, count = [None] * len(values), len(values)
+    times_ms = np.full(count, 1_700_000_000_000)
+    records = Records("", values, nothing, nothing, np.zeros(count, np.int32), np.arange(count), times_ms)
+    return Decoder(DecodeConfig()).decode(records).interactions
+
+
+def pairs(text: str) -> Interactions:
+    """Likes as words of a user's and an item's letter: `"ax bx ay"`."""
+    return stream({"user_id": word[0], "item_id": word[1]} for word in text.split())
+
+
+def random_likes(count: int, users: int, items: int, seed: int = 1) -> list[dict[str, Any]]:
+    """Likes of users who each prefer one third of the items, the first of them most."""
+    random = np.random.default_rng(seed)
+    chosen = random.integers(users, size=count)
+    liked = (3 * (items * random.random(count) ** 2 / 3).astype(int) + chosen % 3) % items
+    return [{"user_id": f"u{user}", "item_id": f"i{item}"} for user, item in zip(chosen, liked, strict=True)]
+
+
+def settings(**sections: Mapping[str, Any]) -> Settings:
+    """A small model, with other values for some settings."""
+    return Settings(**{"learning": {"rank": 4}, **sections})
+
+
+def replayed(events: Interactions, configured: Settings | None = None, plan: Plan | None = None) -> Result:
+    """The outcome of a whole replay."""
+    replay = Replay(events, configured or settings(), plan or Plan())
+    while replay.advance():
+        pass
+    return replay.result()

@@ -1,0 +1,192 @@
+"""Test-then-learn over a recorded stream: the protocol by hand, and what must not leak into a score."""
+
+import numpy as np
+import pytest
+from pipeline import Feed
+from streams import pairs, random_likes, replayed, settings, stream
+
+from protos.events_pb2 import Interaction
+from state.errors import ConfigError
+from state.memory import MemoryStore
+from stream.engine import Engine, rows_hash
+from stream.ranking import metrics
+from stream.replay import Plan, Replay, model_names
+
+MISS = np.inf
+
+
+def ranks(result, model="popularity"):
+    return result.scores.ranks[model].tolist()
+
+
+def test_protocol_by_hand():
+    """Popularity's rank of each item among the items seen so far that the user does not have yet.
+
+    a likes x, y; b likes x; then z is new; then everything is known but one repeat.
+    """
+    result = replayed(pairs("ax ay bx bz cx az by ax"))
+    #      ax     ay    bx   bz    cx   az  by  ax: a has it already
+    assert ranks(result) == [MISS, MISS, 1.5, MISS, 1.0, 1.0, 1.0, MISS]
+    assert result.scores.warm.tolist() == [False] * 5 + [True, True, False]
+    assert result.scores.events.tolist() == list(range(8))
+    assert np.isnan(result.scores.losses["popularity"]).tolist() == [r == MISS for r in ranks(result)]
+
+
+def test_with_repeats_the_history_stays_among_the_candidates():
+    result = replayed(pairs("ax ay bx bz cx az by ax"), plan=Plan(repeats=True))
+    #  before az: x 3, y 1, z 1     before by: x 3, z 2, y 1     before ax: x 3
+    assert ranks(result)[-3:] == [2.5, 3.0, 1.0]
+    assert result.scores.warm.tolist() == [False] * 5 + [True] * 3
+
+
+def test_a_history_forgets_beyond_its_bound():
+    configured = settings(state={"history_max": 2})
+    result = replayed(pairs("bw ax ay az ax"), configured)
+    assert result.scores.warm[-1]
+    assert ranks(result)[-1] == 1.5
+
+
+def test_a_stranger_is_told_what_is_popular_by_models_of_factors():
+    result = replayed(pairs("ax bx by cx"), settings())
+    assert [ranks(result, name)[-1] for name in ("live", "als", "sgd", "item_mean")] == [1.0] * 4
+
+
+def test_only_positives_are_scored_and_only_what_is_learnt_is_a_candidate():
+    rows = [
+        {"user_id": "a", "item_id": "x", "value": 5},
+        {"user_id": "a", "item_id": "y", "value": 1},
+        {"user_id": "b", "item_id": "x", "value": 4},
+        {"user_id": "c", "item_id": "y", "value": 4},
+        {"user_id": "c", "item_id": "x", "event_type": "impression"},
+    ]
+    result = replayed(stream(rows), settings(learning={"rank": 4, "min_value": 4}))
+    assert result.scores.events.tolist() == [0, 2, 3]
+    assert ranks(result) == [MISS, 1.0, MISS]
+    assert (result.counts["learnt"], result.counts["not_learnt"]) == (3, 2)
+
+
+def test_a_duplicate_is_neither_scored_nor_counted():
+    row = {"user_id": "a", "item_id": "x", "event_id": "once"}
+    result = replayed(stream([row, row, {"user_id": "b", "item_id": "x"}]))
+    assert result.scores.events.tolist() == [0, 2]
+    assert result.counts["duplicates"] == 1
+
+
+def test_a_removed_like_leaves_history_and_candidates():
+    rows = [{"user_id": "a", "item_id": item} for item in "xy"]
+    rows += [{"user_id": "a", "item_id": "x", "event_type": "remove"}, {"user_id": "b", "item_id": "x"}]
+    result = replayed(stream(rows))
+    assert result.scores.events.tolist() == [0, 1, 3]
+    assert ranks(result) == [MISS] * 3
+
+
+def test_a_micro_batch_is_scored_whole_before_any_of_it_is_learnt():
+    result = replayed(pairs("ax bx cx dx"), plan=Plan(batch_events=2))
+    assert ranks(result) == [MISS, MISS, 1.0, 1.0]
+
+
+def test_models_may_be_chosen_and_others_are_named():
+    result = replayed(pairs("ax bx"), plan=Plan(models=["popularity", "sgd"]))
+    assert list(result.scores.ranks) == ["popularity", "sgd"]
+    with pytest.raises(ConfigError, match=r"unknown models: nonsense; .* live, als, sgd, item_mean"):
+        Replay(pairs("ax"), settings(), Plan(models=["live", "nonsense"]))
+
+
+def test_every_model_is_there_by_default():
+    configured = settings()
+    assert list(replayed(pairs("ax bx"), configured).scores.ranks) == model_names(configured.learning)
+
+
+@pytest.mark.parametrize(
+    "text", ["ax", "ax ay az ay", "ax bx cx ax"], ids=["one event", "one user", "one item"]
+)
+def test_tiny_streams(text):
+    result = replayed(pairs(text), settings(learning={"rank": 32}))
+    for name, found in result.scores.ranks.items():
+        assert len(found) == len(text.split()), name
+        assert not np.isnan(found).any()
+
+
+def test_equal_models_score_alike():
+    """`live` is the algorithm that the settings name."""
+    events = stream(random_likes(300, 20, 30))
+    for algorithm in ("als", "sgd"):
+        result = replayed(events, settings(learning={"rank": 4, "algorithm": algorithm}))
+        assert np.array_equal(result.scores.ranks["live"], result.scores.ranks[algorithm])
+    assert not np.array_equal(result.scores.ranks["live"], result.scores.ranks["als"])
+
+
+@pytest.mark.parametrize("batch_events", [1, 7])
+def test_two_replays_agree_to_the_bit(batch_events):
+    events = stream(random_likes(300, 20, 30))
+    one, other = (replayed(events, plan=Plan(batch_events=batch_events)) for _ in range(2))
+    for name in one.scores.ranks:
+        assert one.scores.ranks[name].tobytes() == other.scores.ranks[name].tobytes()
+        assert one.scores.losses[name].tobytes() == other.scores.losses[name].tobytes()
+
+
+def test_nothing_of_the_future_reaches_a_score():
+    """Whatever follows an event, what came before is scored alike."""
+    past, future, other = (random_likes(n, 20, 30, seed) for n, seed in ((200, 1), (100, 2), (100, 3)))
+    results = [replayed(stream(past + following)) for following in (future, other)]
+    for name in results[0].scores.ranks:
+        one, another = (result.scores.ranks[name] for result in results)
+        assert one[:200].tobytes() == another[:200].tobytes()
+        assert one[200:].tobytes() != another[200:].tobytes()
+
+
+@pytest.mark.parametrize("algorithm", ["als", "sgd"])
+def test_the_scores_of_an_event_do_not_depend_on_its_item(algorithm):
+    """Every item in turn as the last one: had a model peeked, it would not give each rank to one of them."""
+    past = random_likes(300, 10, 12)
+    configured = settings(learning={"rank": 4, "algorithm": algorithm})
+    names = ["live", "item_mean", "popularity"]
+    found = []
+    for item in range(12):
+        rows = [*past, {"user_id": "u1", "item_id": f"i{item}"}]
+        scores = replayed(stream(rows), configured, Plan(repeats=True, models=names)).scores
+        found.append([(scores.ranks[name][-1], scores.losses[name][-1]) for name in names])
+    for name, outcomes in zip(names, np.swapaxes(found, 0, 1), strict=True):
+        assert outcomes[:, 0].sum() == pytest.approx(sum(range(1, 13))), name
+        assert np.exp(-outcomes[:, 1]).sum() == pytest.approx(1, abs=1e-5), name
+
+
+def test_items_in_random_order_score_no_better_than_popularity():
+    """With the items permuted among the events no user has a taste: what is left is popularity."""
+    rows = random_likes(3_000, 60, 60)
+    order = np.random.default_rng(4).permutation(len(rows))
+    mixed = [{**row, "item_id": rows[other]["item_id"]} for row, other in zip(rows, order, strict=True)]
+    gains = []
+    for liked in (rows, mixed):
+        scores = replayed(stream(liked), plan=Plan(repeats=True, models=["live", "popularity"])).scores
+        live, popularity = (metrics(scores.ranks[name], scores.losses[name], 10).hr for name in scores.ranks)
+        gains.append(live - popularity)
+    assert gains[0] > 0.1
+    assert gains[1] < 0.02
+
+
+def test_one_event_in_n_is_scored_and_nothing_else_changes():
+    events = stream(random_likes(600, 20, 30))
+    every, some = replayed(events), replayed(events, plan=Plan(sample_every=5))
+    chosen = some.scores.events
+    assert len(chosen) == pytest.approx(120, abs=30)
+    for name in every.scores.ranks:
+        assert np.array_equal(every.scores.ranks[name][chosen], some.scores.ranks[name])
+
+
+@pytest.mark.parametrize("algorithm", ["als", "sgd"])
+def test_a_replay_learns_what_the_service_learns(algorithm):
+    """The same events in the same micro-batches: equal to the bit."""
+    configured = settings(
+        learning={"rank": 4, "algorithm": algorithm}, state={"rows_max": 120_000, "items_max": 500}
+    )
+    rows = random_likes(210, 20, 30)
+    replay = Replay(stream(rows), configured, Plan(batch_events=10, models=["live"]))
+    engine, feed = Engine(configured, MemoryStore()), Feed()
+    for start in range(0, 210, 10):
+        assert replay.advance()
+        engine.process([feed(*(Interaction(**row).SerializeToString() for row in rows[start : start + 10]))])
+    assert not replay.advance()
+    one, other = engine.model.changed_since(0), replay.model.changed_since(0)
+    assert [len(rows) for rows in one] == [len(rows) for rows in other]
+    assert rows_hash(one) == rows_hash(other)
