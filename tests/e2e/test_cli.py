@@ -32,6 +32,7 @@ COMMANDS = (
     "learn",
     "serve",
     "publish",
+    "replay",
     "recommend",
     "score",
     "topics",
