@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from livefactor.intervals import interval
 from livefactor.recording import Recording
 from livefactor.settings import Settings
 from stream.panel import Scores
-from stream.ranking import metrics
+from stream.ranking import event_metrics, mean
 from stream.replay import Plan, Replay, Result
 
 SPLITS = ("all", "warm", "cold")
@@ -73,6 +74,7 @@ def protocol(settings: Settings, plan: Plan, k: int) -> dict[str, object]:
         "ties": "middle rank",
         "log_loss": "softmax over all candidates at a scale learnt online for each model; popularity mixed "
         "with the uniform distribution in a share learnt online; misses have none and are left out",
+        "intervals": "95 %, by bootstrap over blocks of consecutive scored events",
         "ratings": "MAE and RMSE over all rated events, predictions clipped to the ratings seen before",
     }
 
@@ -112,15 +114,18 @@ def config(settings: Settings) -> dict[str, object]:
 
 
 def ranking(scores: Scores, k: int) -> dict[str, object]:
-    """Figures of every model on every part of the scored events."""
+    """Figures of every model on every part of the scored events, and their confidence intervals."""
     parts = masks(scores)
-    models = {
-        name: {
-            split: asdict(metrics(ranks[part], scores.losses[name][part], k)) for split, part in parts.items()
-        }
-        for name, ranks in scores.ranks.items()
-    }
-    return {"k": k, "scored": {split: int(part.sum()) for split, part in parts.items()}, "models": models}
+    models: dict[str, dict[str, dict[str, float | None]]] = {}
+    intervals: dict[str, dict[str, dict[str, tuple[float, float] | None]]] = {}
+    for name, ranks in scores.ranks.items():
+        values = event_metrics(ranks, scores.losses[name], k)
+        models[name], intervals[name] = {}, {}
+        for split, part in parts.items():
+            models[name][split] = {metric: mean(value[part]) for metric, value in values.items()}
+            intervals[name][split] = {metric: interval(value[part]) for metric, value in values.items()}
+    counted = {split: int(part.sum()) for split, part in parts.items()}
+    return {"k": k, "scored": counted, "models": models, "intervals": intervals}
 
 
 def masks(scores: Scores) -> Mapping[str, npt.NDArray[np.bool_]]:

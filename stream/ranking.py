@@ -119,27 +119,20 @@ class Calibration:
         return -math.log(probability)
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Means over some scored events; None over none. The log loss leaves out events that have none."""
-
-    hr: float | None
-    ndcg: float | None
-    mrr: float | None
-    log_loss: float | None
+METRICS = ("hr", "ndcg", "mrr", "log_loss")
 
 
-def metrics(ranks: F32, losses: F32, k: int) -> Metrics:
-    """Of float32 [n] ranks (infinite: a miss whatever k is) and log losses (NaN: none)."""
-    if not len(ranks):
-        return Metrics(None, None, None, None)
-    ranks = ranks.astype(np.float64)
-    hit = ranks <= k
-    gains = 1.0 / np.log2(1.0 + ranks[hit])
-    defined = losses[~np.isnan(losses)].astype(np.float64)
-    return Metrics(
-        float(hit.mean()),
-        float(gains.sum() / len(ranks)),
-        float((1.0 / ranks).mean()),
-        float(defined.mean()) if len(defined) else None,
+def event_metrics(ranks: F32, losses: F32, k: int) -> dict[str, F64]:
+    """Each metric of each event, float64 [n]: of ranks (infinite: a miss) and log losses (NaN: none)."""
+    wide = ranks.astype(np.float64)
+    hit = wide <= k
+    gains = np.where(hit, 1.0 / np.log2(1.0 + wide), 0.0)
+    return dict(
+        zip(METRICS, (hit.astype(np.float64), gains, 1.0 / wide, losses.astype(np.float64)), strict=True)
     )
+
+
+def mean(values: F64) -> float | None:
+    """Mean of the values that are not NaN; None if there are none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else None

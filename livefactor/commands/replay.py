@@ -124,11 +124,11 @@ def _print(facts: dict[str, Any]) -> None:
     )
     for split, count in ranking["scored"].items():
         rows = [
-            [name, *(parts[split][metric] for metric in ("hr", "ndcg", "mrr", "log_loss"))]
+            [name, *parts[split].values(), _between(ranking["intervals"][name][split]["hr"])]
             for name, parts in ranking["models"].items()
         ]
         print_table(
-            (f"model ({split})", f"HR@{k}", f"NDCG@{k}", "MRR", "log loss"),
+            (f"model ({split})", f"HR@{k}", f"NDCG@{k}", "MRR", "log loss", f"HR@{k} between"),
             rows,
             title=f"{split}: {count:,} scored events",
         )
@@ -136,3 +136,8 @@ def _print(facts: dict[str, Any]) -> None:
         rows = [[name, errors["mae"], errors["rmse"]] for name, errors in facts["rating"]["models"].items()]
         print_table(("model (ratings)", "MAE", "RMSE"), rows, title="ratings")
     print_fields(facts["protocol"])
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    """A confidence interval in words."""
+    return "" if interval is None else f"{interval[0]:.4f} and {interval[1]:.4f}"

@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from stream.ranking import SHARE_FIRST, Answer, Calibration, mass, metrics, middle_rank, softmax_moments
+from stream.ranking import (
+    SHARE_FIRST,
+    Answer,
+    Calibration,
+    event_metrics,
+    mass,
+    mean,
+    middle_rank,
+    softmax_moments,
+)
 
 ALL = np.ones(3, np.bool_)
 
@@ -102,15 +111,13 @@ def test_the_share_of_the_unexpected_is_found():
 def test_metrics_by_hand():
     ranks = np.array([1, 3, 10, 10.5, np.inf], np.float32)
     losses = np.array([1, 2, 3, 4, np.nan], np.float32)
-    found = metrics(ranks, losses, 10)
-    assert found.hr == pytest.approx(3 / 5)
-    assert found.ndcg == pytest.approx((1 + 1 / 2 + 1 / math.log2(11)) / 5)
-    assert found.mrr == pytest.approx((1 + 1 / 3 + 1 / 10 + 1 / 10.5) / 5)
-    assert found.log_loss == pytest.approx(2.5)
+    found = event_metrics(ranks, losses, 10)
+    assert found["hr"].tolist() == [1, 1, 1, 0, 0]
+    assert found["ndcg"] == pytest.approx([1, 1 / 2, 1 / math.log2(11), 0, 0])
+    assert found["mrr"] == pytest.approx([1, 1 / 3, 1 / 10, 1 / 10.5, 0])
+    assert mean(found["log_loss"]) == pytest.approx(2.5)
 
 
-def test_metrics_of_nothing_are_none():
-    nothing = metrics(np.zeros(0, np.float32), np.zeros(0, np.float32), 10)
-    assert (nothing.hr, nothing.ndcg, nothing.mrr, nothing.log_loss) == (None,) * 4
-    misses = metrics(np.full(2, np.inf, np.float32), np.full(2, np.nan, np.float32), 10)
-    assert (misses.hr, misses.mrr, misses.log_loss) == (0, 0, None)
+def test_the_mean_of_nothing_is_none():
+    assert mean(np.zeros(0)) is None
+    assert mean(np.full(2, np.nan)) is None
