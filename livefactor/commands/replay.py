@@ -1,6 +1,6 @@
 """`livefactor replay`: how good the model would have been on a recorded stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,12 @@ from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
 
 if TYPE_CHECKING:
     from livefactor.recording import Recording
+
+COUNTS = {
+    "not_learnt": "taught nothing: of weight 0, below learning.min_value, or without a rating",
+    "duplicates": "left out: their event_id came before",
+}
+"""What the counts of a step mean to who reads them."""
 
 
 def replay(
@@ -74,6 +80,7 @@ def replay(
     _tell(recording)
     with _progress(f"replaying {file.name}", len(recording.stream), show_progress) as advance:
         measured = run(recording, settings, plan, k, lambda done, detail: advance(done, detail=detail))
+    _tell_counts(measured.result.counts)
     facts = report(recording, measured, settings, plan, k)
     if as_json:
         print_json(facts)
@@ -108,6 +115,16 @@ def _tell(recording: "Recording") -> None:
         note(f"line {row.line}: {row.reason}")
     if recording.damage:
         note(recording.damage)
+
+
+def _tell_counts(counts: Mapping[str, int]) -> None:
+    """Events that changed nothing, and updates that were refused."""
+    for name, meaning in COUNTS.items():
+        if counts.get(name):
+            note(f"{counts[name]:,} events {meaning}")
+    for name, count in counts.items():
+        if name.startswith("refused_"):
+            note(f"{count:,} updates refused, rows kept as they were: {name.removeprefix('refused_')}")
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`livefactor replay` from outside: what it prints where, its exit codes, and its figures on real data."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -119,6 +120,27 @@ def test_odd_files_are_replayed_and_what_is_odd_is_said(events: Path):
     }
     assert "were not in time order: sorted" in done.stderr
     assert "line 62: value is not a number" in done.stderr
+
+
+def test_events_that_teach_nothing_and_refused_updates_are_counted(events: Path):
+    with events.open("a") as file:
+        file.write("u1,i1,rating,,2000\nu2,i2,impression,3,2001\n")
+    done = replay(events, "--json", "--explicit", "--set", "learning.norm_max=0.05")
+    assert "2 events taught nothing" in done.stderr
+    assert "60 updates refused, rows kept as they were: norm" in done.stderr
+    assert json.loads(done.stdout)["counts"]["refused_norm"] == 60
+
+
+def test_a_file_cut_short_is_replayed_as_far_as_it_goes_and_exits_with_1(tmp_path: Path):
+    rows = [f"u{n * n % 997},i{n * n * n % 89},,{n * n % 7},{n}" for n in range(3_000)]
+    path = tmp_path / "events.csv.gz"
+    path.write_bytes(gzip.compress("\n".join([HEADER, *rows]).encode())[:-3_000])
+    done = replay(path, "--json", "--models", "popularity")
+    assert done.returncode == 1
+    assert 0 < json.loads(done.stdout)["events"] < 3_000
+    assert "cut short" in done.stderr
+    strict = replay(path, "--json", "--strict")
+    assert (strict.returncode, strict.stdout) == (1, "")
 
 
 @pytest.mark.parametrize("content", ["", HEADER + "\n", "user,item\n1,2\n"])
