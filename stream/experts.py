@@ -14,10 +14,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from state import neighbours
 from state.kernels import dot
 from state.model import Model
 from stream import popularity
 from stream.events import F32, I64
+from stream.neighbours import learn as learn_neighbours
 from stream.prequential import item_scores
 from stream.ranking import Answer
 
@@ -31,6 +33,9 @@ WINDOW_EVENTS = 1_000
 
 LAST_ITEMS = 5
 """Items of a user that `ItemMean` looks at."""
+
+NeighbourScorer = Callable[[neighbours.Lists, F64, I64, F64], None]
+"""Fills in the scores of all items from lists, the items' counts and a user's last items, newest first."""
 
 WEIGHT_MAX = 1e100
 COUNT_LEAST = 1e-250
@@ -97,6 +102,34 @@ class ItemMean:
 
     def learn(self, users: I64, items: I64) -> None:
         """The step does that."""
+
+
+class ItemToItem:
+    """Items that came next to the user's last few, by `scorer`: see `state.neighbours`."""
+
+    def __init__(self, model: Model, half_life_events: float, scorer: NeighbourScorer) -> None:
+        self._model, self._half_life_events, self._scorer = model, half_life_events, scorer
+        self._lists = neighbours.empty_lists(model.items_max)
+        self._counts = np.zeros(model.items_max, np.float64)
+        self._latest: dict[int, list[int]] = {}
+        self._scores = np.empty(model.items_max, np.float64)
+
+    def answer(self, query: Query) -> Answer:
+        """Scores of all items."""
+        latest = self._latest.get(query.user)
+        if latest is None:
+            return popular(self._model, self._half_life_events)
+        scores = self._scores[: query.items]
+        self._scorer(self._lists, self._counts, np.array(latest, np.int64), scores)
+        return Answer(scores, are_counts=False)
+
+    def learn(self, users: I64, items: I64) -> None:
+        """Count what came after what."""
+        for user, item in zip(users.tolist(), items.tolist(), strict=True):
+            latest = self._latest.get(user, [])
+            learn_neighbours(self._lists, item, np.array(latest, np.int64))
+            self._counts[item] += 1.0
+            self._latest[user] = [item, *latest][: neighbours.LAST]
 
 
 class DecayedPopularity:

@@ -21,9 +21,10 @@ import numpy.typing as npt
 from state.errors import ConfigError
 from state.event_ids import EventIds
 from state.model import Model
+from state.neighbours import cosine_scores, directed_scores
 from stream.config import LearnerSettings, LearningConfig, SgdConfig
 from stream.events import I64, Interactions, Records
-from stream.experts import Expert, Factors, ItemMean, Query, popularities
+from stream.experts import Expert, Factors, ItemMean, ItemToItem, Query, popularities
 from stream.learner import create_learner
 from stream.meaning import strengths
 from stream.panel import Panel, Scores
@@ -157,6 +158,8 @@ class Replay:
             "als": lambda: factors["als"],
             "sgd": lambda: factors["sgd"],
             "item_mean": lambda: ItemMean(self.model, half_life_events),
+            "item_to_item_cosine": lambda: ItemToItem(self.model, half_life_events, cosine_scores),
+            "item_to_item_directed": lambda: ItemToItem(self.model, half_life_events, directed_scores),
             **popularities(self._items_max),
         }
 
@@ -209,7 +212,14 @@ class Replay:
 
 def model_names(learning: LearningConfig) -> list[str]:
     """Every model that can be shown for a kind of feedback, in the order of reports."""
-    return [LIVE, *ALGORITHMS[learning.feedback], "item_mean", *popularities(0)]
+    return [
+        LIVE,
+        *ALGORITHMS[learning.feedback],
+        "item_mean",
+        "item_to_item_cosine",
+        "item_to_item_directed",
+        *popularities(0),
+    ]
 
 
 def positives(stream: Interactions, settings: LearnerSettings) -> Mask:

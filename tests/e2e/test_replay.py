@@ -17,6 +17,8 @@ RANKING = {
     "als",
     "sgd",
     "item_mean",
+    "item_to_item_cosine",
+    "item_to_item_directed",
     "decayed_popularity_69",
     "decayed_popularity_138",
     "decayed_popularity_693",

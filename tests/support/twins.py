@@ -155,3 +155,33 @@ class Sgd:
         if moved:
             self.touched.add(i)
         return moved
+
+
+NEIGHBOUR_WEIGHTS = (1.0, 0.6, 0.4, 0.25, 0.15)
+
+
+class Neighbours:
+    """Bounded lists of neighbours, owner -> [[other, forward, backward]], float32: ties are ties in both."""
+
+    def __init__(self, slots):
+        self.slots, self.lists = slots, {}
+
+    def slot(self, owner, other):
+        """The counts of `other` in the list of `owner`; a newcomer to a full list takes over the smallest."""
+        entries = self.lists.setdefault(owner, [])
+        for entry in entries:
+            if entry[0] == other:
+                return entry
+        if len(entries) < self.slots:
+            entries.append([other, np.float32(0), np.float32(0)])
+            return entries[-1]
+        smallest = min(entries, key=lambda entry: entry[1] + entry[2])
+        smallest[0] = other
+        return smallest
+
+    def learn(self, item, last):
+        """`item` came after `last`, newest first."""
+        for weight, before in zip(NEIGHBOUR_WEIGHTS, last, strict=False):
+            if before != item:
+                self.slot(before, item)[1] += np.float32(weight)
+                self.slot(item, before)[2] += np.float32(weight)

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from state.model import Model
+from state.neighbours import cosine_scores, directed_scores
 from stream.experts import (
     DECAYS,
     DecayedPopularity,
     Factors,
     ItemMean,
+    ItemToItem,
     Query,
     WindowPopularity,
     half_life,
@@ -111,3 +113,21 @@ def test_item_mean_looks_at_the_last_five(model):
     long = expert.answer(query(3, history=ordinals(0, 1, 1, 2, 1, 2))).scores.copy()
     short = expert.answer(query(3, history=ordinals(1, 1, 2, 1, 2))).scores
     assert np.array_equal(long, short)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "expected"),
+    [
+        # User 0 had item 0, then 1; user 1 had 0, then 2; user 0 is asked about. Newest first: 1, 0.
+        (directed_scores, [0.0, 0.6 * 1 / 12, 0.6 * 1 / 12]),
+        (cosine_scores, [1 / np.sqrt(1 * 2), 0.6 / np.sqrt(2 * 1), 0.6 / np.sqrt(2 * 1)]),
+    ],
+    ids=["directed", "cosine"],
+)
+def test_item_to_item_looks_at_what_came_next_to_the_last_items(model, scorer, expected):
+    expert = ItemToItem(model, 100, scorer)
+    expert.learn(ordinals(0, 1, 0, 1), ordinals(0, 0, 1, 2))
+    np.testing.assert_allclose(expert.answer(query(3, user=0)).scores, expected, rtol=1e-6)
+    stranger = expert.answer(query(3, user=-1))
+    assert stranger.are_counts
+    np.testing.assert_allclose(stranger.scores, [1, 5, 2])
