@@ -1,11 +1,15 @@
-"""One real Apache Kafka broker for all tests that need one."""
+"""One real Apache Kafka broker for all tests that need one; and how the processes they start end."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 from kafka_broker import KafkaBroker, java_available
 
 pytest.register_assert_rewrite("crash_campaign")
+
+# A run in the background of a shell script ignores Ctrl-C, and so would every process the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
