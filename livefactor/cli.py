@@ -11,6 +11,7 @@ from livefactor.commands import (
     demo,
     dlq,
     doctor,
+    explain,
     learn,
     publish,
     replay,
@@ -18,6 +19,7 @@ from livefactor.commands import (
     settings,
     state,
     topics,
+    tune,
 )
 from livefactor.console import note
 from state.errors import ConfigError, LivefactorError
@@ -43,6 +45,7 @@ app.command()(learn.learn)
 app.command()(serve.serve)
 app.command()(publish.publish)
 app.command()(replay.replay)
+app.command()(tune.tune)
 app.command()(ask.recommend)
 app.command()(ask.score)
 app.add_typer(topics.app, name="topics")
@@ -50,6 +53,7 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
 app.add_typer(control.app, name="control")
 app.command()(doctor.doctor)
+app.command()(explain.explain_factors)
 app.command()(settings.settings)
 
 

@@ -12,22 +12,27 @@ import numpy.typing as npt
 from livefactor.intervals import interval
 from livefactor.recording import Recording
 from livefactor.settings import Settings
+from livefactor.weights import named_weights
+from stream.events import Interactions
 from stream.panel import Scores
 from stream.ranking import event_metrics, mean
 from stream.replay import Plan, Replay, Result
+from stream.trace import ErrorSums, Trace
 
 SPLITS = ("all", "warm", "cold")
 ADVANCE_EVERY_S = 0.2
+WARM_UP_EVENTS = 100
 SECTIONS = ("learning", "als", "sgd", "decode", "prequential")
 """Sections of the settings that a replay depends on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A result and what it cost."""
+    """A result, what was recorded on the way to it, and what it cost."""
 
     result: Result
     seconds: float
+    trace: Trace | None = None
 
 
 def run(
@@ -36,40 +41,61 @@ def run(
     plan: Plan,
     k: int,
     advance: Callable[[int, str], None] = lambda done, detail: None,
+    *,
+    traced: bool = False,
 ) -> Measured:
     """Replay a recording; `advance` hears now and then of the events done and how it goes.
 
-    The seconds are those of scoring and learning, without reading the file.
+    The seconds are those of scoring and learning, without reading the file or loading compiled code, but with
+    tracing if `traced`.
     """
-    replay = Replay(recording.stream, settings, plan)
+    stream = recording.stream
+    trace = Trace(len(stream), len(np.unique(stream.item_hash)), k) if traced else None
+    replay = Replay(stream, settings, plan, trace)
+    _warm_up(stream, settings, plan)
     started_s = told_s = time.monotonic()
     while replay.advance():
         now_s = time.monotonic()
+        if trace and trace.due(replay.done):
+            learning = settings.learning
+            weights = named_weights(replay.model, learning.repeats) if replay.blends else {}
+            trace.mark(replay.done, now_s - started_s, _error_sums(replay.result()), weights)
         if now_s - told_s >= ADVANCE_EVERY_S:
             told_s = now_s
             rate = replay.done / (now_s - started_s)
             advance(replay.done, f"{rate:,.0f} events/s  HR@{k} {replay.hit_rate(k):.4f}")
-    return Measured(replay.result(), time.monotonic() - started_s)
+    return Measured(replay.result(), time.monotonic() - started_s, trace)
+
+
+def _warm_up(stream: Interactions, settings: Settings, plan: Plan) -> None:
+    """Have everything compiled or loaded that a replay needs."""
+    replay = Replay(stream.take(slice(0, WARM_UP_EVENTS)), settings, plan)
+    while replay.advance():
+        pass
+
+
+def _error_sums(result: Result) -> dict[str, ErrorSums]:
+    return {name: (errors.rated, errors.absolute, errors.squared) for name, errors in result.ratings.items()}
 
 
 def protocol(settings: Settings, plan: Plan, k: int) -> dict[str, object]:
     """How events were scored, for a reader of the figures."""
-    history = settings.state.history_max
-    kept = "every item learnt from so far" + ("" if plan.repeats else ", minus the user's history")
-    known = "user and item seen before" + ("" if plan.repeats else ", the item not in the user's history")
+    history, repeats = settings.state.history_max, settings.learning.repeats
+    kept = "every item learnt from so far" + ("" if repeats else ", minus the user's history")
+    known = "user and item seen before" + ("" if repeats else ", the item not in the user's history")
     return {
         "order": "by time, ties as in the file; each event is scored before anything learns from it",
         "batch_events": plan.batch_events,
         "sample_every": plan.sample_every,
-        "repeats": plan.repeats,
+        "repeats": repeats,
         "k": k,
         "history_events": history,
         "history": f"the user's last {history} learnt interactions",
         "scored": "positives that are no duplicates",
         "candidates": kept,
         "warm": known,
-        "all": "every scored event; an item that is no candidate is a miss; a user never seen gets the "
-        "decayed popularity from models of factors",
+        "all": "every scored event; an item that is no candidate is a miss; a user never seen gets "
+        "popularity from models of factors, and what newcomers like from the blend",
         "cold": "all minus warm",
         "ties": "middle rank",
         "log_loss": "softmax over all candidates at a scale learnt online for each model; popularity mixed "

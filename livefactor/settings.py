@@ -304,10 +304,26 @@ def to_plain(settings: Settings) -> dict[str, dict[str, object]]:
     return settings.model_dump(mode="json")
 
 
+def differing(settings: Settings) -> dict[str, dict[str, object]]:
+    """Settings other than the defaults, as nested plain values; sections without any are left out."""
+    defaults = to_plain(Settings())
+    nothing = object()
+    tables = {
+        section: {key: value for key, value in table.items() if defaults[section].get(key, nothing) != value}
+        for section, table in to_plain(settings).items()
+    }
+    return {section: table for section, table in tables.items() if table}
+
+
 def to_toml(settings: Settings) -> str:
     """Settings as a TOML file that `load` reads back to the same value; unset optional keys are left out."""
+    return tables_to_toml(to_plain(settings))
+
+
+def tables_to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """Nested plain values as a TOML file; keys that are None are left out."""
     lines: list[str] = []
-    for section, table in to_plain(settings).items():
+    for section, table in tables.items():
         lines.append(f"[{section}]")
         lines += [f"{_toml_key(key)} = {_toml(value)}" for key, value in table.items() if value is not None]
         lines.append("")

@@ -2,13 +2,14 @@
 
 For a user whose taste is known the score of item i is
 
-    implicit feedback    b_i + x . y_i
-    explicit feedback    mean + b_u + b_i + x . y_i        (the predicted rating)
+    ranked by the blend    ŷ_i . q_u + popularity_i + neighbours_u(i)    (see `state.blend`)
+    by factors             b_i + x . y_i
+    explicit feedback      mean + b_u + b_i + x . y_i                    (the predicted rating)
 
 and a recommendation is the exact top K of it. A *cold* user, unknown or with nothing learnt, is
-recommended what is popular, scored log(1 + decayed popularity); `score` gives such a user the same number
-under implicit feedback, and the rating mean + b_i under explicit feedback. An item the model has never
-seen scores as if its vector, bias and popularity were zero.
+recommended what is popular: by what the blend has learnt of newcomers, else scored log(1 + decayed
+popularity); `score` gives such a user the same number, and the rating mean + b_i under explicit feedback.
+An item the model has never seen scores as if its vector, bias and popularity were zero.
 """
 
 from dataclasses import dataclass
@@ -16,31 +17,45 @@ from functools import cached_property
 from typing import TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.kernels import top_k
+from state import blend, popularity
+from state.neighbours import F32, F64, I32, I64, U32
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blended:
+    """What the blend needs of all n items beside their vectors.
+
+    `catalogue`; `weights` float64 [40]; `scalars` float64 [n], the popularity part of every score, and
+    `for_newcomers` float64 [n], the whole score for those of whom nothing is known; `repeats`: items already
+    seen are offered again; `place` int32 [n] is scratch, -1 everywhere.
+    """
+
+    catalogue: blend.Catalogue
+    weights: F64
+    scalars: F64
+    for_newcomers: F64
+    repeats: bool
+    place: I32
 
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
     """All n items as of event number `clock`; index = ordinal.
 
-    `vectors` float32 [n, rank]; `bias` float32 [n]; `popularity` float64 [n] is a decayed count as of event
-    `popular_at` int64 [n], halving every `half_life_events`; `mean` is the mean rating, None under
-    implicit feedback.
+    `vectors` float32 [n, rank]; `bias` float32 [n]; `counts` float64 [n, 5] and `counted_at` int64 [n]: see
+    `state.popularity`; `mean` is the mean rating, None under implicit feedback; `blended` is None where items
+    are ranked by factors.
     """
 
     vectors: F32
     bias: F32
-    popularity: F64
-    popular_at: I64
+    counts: F64
+    counted_at: I64
     clock: int
-    half_life_events: float
     mean: float | None
+    blended: Blended | None = None
 
     def __len__(self) -> int:
         return len(self.bias)
@@ -48,19 +63,30 @@ class Catalogue:
     @cached_property
     def log_popularity(self) -> F64:
         """log(1 + popularity as of `clock`), float64 [n]: float32 would make ties of near neighbours."""
-        age_events = self.clock - self.popular_at
-        decay = np.exp2(-age_events / self.half_life_events)
-        logs: F64 = np.log1p(np.maximum(self.popularity, 0.0) * decay)
+        counts = np.empty(len(self), np.float64)
+        popularity.present(self.counts, self.counted_at, popularity.COMMON, self.clock, counts)
+        logs: F64 = np.log1p(counts)
         return logs
+
+    @property
+    def popularity_scores(self) -> F64:
+        """What items score for a user of whom nothing is known, float64 [n]."""
+        return self.log_popularity if self.blended is None else self.blended.for_newcomers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class User:
-    """A user with a row: `vector` float32 [rank], `bias`, and the ordinals `seen` int64 [m] of past items."""
+    """A user with a row: `vector` float32 [rank], `bias`, and past items, oldest first.
+
+    `seen` uint32 [m] are their ordinals, `strengths` float32 [m] of what sign and how strong; the last event
+    was at `last_event_ms`.
+    """
 
     vector: F32
     bias: float
-    seen: I64
+    seen: U32
+    strengths: F32
+    last_event_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,33 +102,64 @@ def has_taste(user: User | None) -> TypeGuard[User]:
     return user is not None and bool(user.vector.any())
 
 
-def recommend(catalogue: Catalogue, user: User | None, k: int, include_seen: bool) -> Ranking:
+def recommend(catalogue: Catalogue, user: User | None, k: int, include_seen: bool, now_ms: int) -> Ranking:
     """The best `k` items for a user, fewer when the catalogue has fewer; ties by the lower ordinal."""
-    scores = _predict(catalogue, slice(None), user) if has_taste(user) else catalogue.log_popularity.copy()
-    if user is not None and not include_seen:
+    if has_taste(user):
+        scores = _predict(catalogue, slice(None), user, now_ms)
+    else:
+        scores = catalogue.popularity_scores.copy()
+    repeats = catalogue.blended is not None and catalogue.blended.repeats
+    if user is not None and not include_seen and not repeats:
         scores[user.seen] = -np.inf
     best = top_k(scores, k)
     return Ranking(best, scores[best].astype(np.float32))
 
 
-def score(catalogue: Catalogue, user: User | None, ordinals: I64) -> F32:
+def score(catalogue: Catalogue, user: User | None, ordinals: I64, now_ms: int) -> F32:
     """Scores float32 [m] of the items `ordinals` int64 [m], where -1 stands for an unknown item."""
     known = ordinals >= 0
     scores = np.full(len(ordinals), _level(catalogue, user), np.float32)
     if has_taste(user):
-        scores[known] = _predict(catalogue, ordinals[known], user)
+        scores[known] = _predict(catalogue, ordinals[known], user, now_ms)
     elif catalogue.mean is None:
-        scores[known] = catalogue.log_popularity[ordinals[known]]
+        scores[known] = catalogue.popularity_scores[ordinals[known]]
     else:
         scores[known] += catalogue.bias[ordinals[known]]
     return scores
 
 
-def _predict(catalogue: Catalogue, which: slice | I64, user: User) -> F32:
-    """Scores float32 of the chosen items for a user."""
+def _predict(catalogue: Catalogue, which: slice | I64, user: User, now_ms: int) -> F32 | F64:
+    """Scores of the chosen items for a user."""
+    if catalogue.blended is not None:
+        return _blend(catalogue.blended, catalogue.clock, which, user, now_ms)
     scores: F32 = catalogue.vectors[which] @ user.vector
     scores += catalogue.bias[which]
     scores += np.float32(_level(catalogue, user))
+    return scores
+
+
+def _blend(blended: Blended, clock: int, which: slice | I64, user: User, now_ms: int) -> F64:
+    """Scores float64 of the chosen items by the blend."""
+    direction, sparse = blend.for_user(
+        user.vector.reshape(1, -1),
+        0,
+        user.seen,
+        user.strengths,
+        now_ms - user.last_event_ms,
+        blended.catalogue,
+        clock,
+        blended.repeats,
+        blended.weights,
+        blended.place,
+    )
+    items = blended.catalogue
+    scores: F64 = blended.scalars[which] + (items.vectors[which] @ direction[0]) * items.inverse_norms[which]
+    added = blend.sparse_scores(sparse, blended.weights)
+    if isinstance(which, slice):
+        scores[sparse.items] += added
+    else:
+        place = {item: added[at] for at, item in enumerate(sparse.items.tolist())}
+        scores += [place.get(item, 0.0) for item in which.tolist()]
     return scores
 
 

@@ -9,14 +9,15 @@ other user is one row away in the row family, which the reader's view holds stil
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 import structlog
 
-from serving.ranker import Catalogue, User, recommend, score
-from state.codec import GLOBAL, ITEM, USER, user_kind
+from serving.ranker import Blended, Catalogue, User, recommend, score
+from state import blend, popularity
+from state.codec import GLOBAL, ITEM, NEIGHBOUR_STEPS, NEIGHBOURS, USER, user_kind
 from state.errors import LivefactorError, StoreError
 from state.factors import Table
 from state.kernels import spans
@@ -24,6 +25,9 @@ from state.model import Model
 from state.store import I64, Head, JournalEntry, Reader, Rows
 
 _log = structlog.get_logger(__name__)
+
+SCALARS_EVENTS, SCALARS_ITEMS = 100, 20
+"""The popularity part of all scores is computed anew after so many events, or one for so many items."""
 
 _RETRY_MS = 200
 """Pause after a refresh that failed: a missing store is no reason for a busy loop."""
@@ -38,7 +42,8 @@ class Shape:
     rows_max: int
     items_max: int
     history_max: int
-    half_life_events: float
+    blends: bool
+    repeats: bool
     overlay_bytes_max: int
 
 
@@ -49,6 +54,10 @@ class Replica:
         self.reader, self._shape = reader, shape
         self._model = Model(shape.rank, shape.rows_max, shape.items_max, shape.history_max, event_ids_kept=0)
         self._one_user = Table(user_kind(shape.rank), 1, shape.history_max, dense=False)
+        self._kinds = (ITEM, GLOBAL, NEIGHBOURS) if shape.blends else (ITEM, GLOBAL)
+        self._place = np.full(shape.items_max if shape.blends else 0, -1, np.int32)
+        self._scalars = np.zeros((2, 0), np.float64)
+        self._scalars_at = self._scalars_through = 0
         self._dropped_through = 0
 
     def load(self, head: Head) -> bool:
@@ -56,7 +65,7 @@ class Replica:
         entries = _pending(self.reader, head.flushed_through, head, self._shape.overlay_bytes_max)
         if entries is None:
             return False
-        for kind in (ITEM, GLOBAL):
+        for kind in self._kinds:
             for rows in self.reader.scan(kind):
                 self._model.apply(rows)
         self.apply(entries, head)
@@ -66,9 +75,7 @@ class Replica:
     def apply(self, entries: Sequence[JournalEntry], head: Head) -> None:
         """Move on to `head`; `entries` hold every change since, as far as the row family does not."""
         for entry in entries:
-            for rows in entry.rows:
-                if rows.kind in (USER, ITEM, GLOBAL):
-                    self._model.apply(rows)
+            self._model.follow(entry, (USER, NEIGHBOUR_STEPS, *self._kinds))
         if head.flushed_through > self._dropped_through:
             self._drop_flushed(head.flushed_through)
         self.head = head
@@ -108,9 +115,10 @@ class Replica:
         users = Table(user_kind(self._shape.rank), 1, self._shape.history_max, dense=False)
         users.add(*spans([b"\x00"]), np.zeros(1, np.int64))
         user = self._take_one(users.pack(users.slots))
-        recommend(self.catalogue, user, 1, include_seen=True)
-        recommend(self.catalogue, User(np.ones_like(user.vector), 0.0, user.seen), 1, include_seen=True)
-        score(self.catalogue, self.user(b"\x00"), self.items([b"\x00"]))
+        taste = replace(user, vector=np.ones_like(user.vector))
+        for someone in (user, taste):
+            recommend(self.catalogue, someone, 1, include_seen=True, now_ms=0)
+            score(self.catalogue, someone, self.items([b"\x00"]), now_ms=0)
 
     def _drop_flushed(self, flushed_through: int) -> None:
         users = self._model.users
@@ -123,12 +131,37 @@ class Replica:
         return Catalogue(
             items.vectors[:n],
             items.bias[:n],
-            items.popularity[:n],
-            items.popular_at[:n],
+            items.counts[:n],
+            items.counted_at[:n],
             self._model.clock,
-            shape.half_life_events,
             float(self._model.globals["mean"][0]) if shape.explicit else None,
+            self._blended(n) if shape.blends else None,
         )
+
+    def _blended(self, count: int) -> Blended:
+        model, clock = self._model, self._model.clock
+        catalogue = blend.Catalogue(
+            model.items.vectors[:count],
+            model.inverse_norms[:count],
+            model.items.counts[:count],
+            model.items.counted_at[:count],
+            model.neighbours.lists,
+        )
+        weights = model.globals["weights"].copy()
+        of_popularity = weights[blend.POPULARITY : blend.NEIGHBOURS], model.globals["newcomer_weights"]
+        due_events = max(SCALARS_EVENTS, count // SCALARS_ITEMS)
+        if clock - self._scalars_at >= due_events or clock < self._scalars_at or not self._scalars.size:
+            self._scalars, self._scalars_at = np.empty((2, count), np.float64), clock
+            changed = np.arange(count)
+        else:
+            changed = np.flatnonzero(catalogue.counted_at > self._scalars_through)
+            grown = np.empty((2, count - self._scalars.shape[1]), np.float64)
+            self._scalars = np.concatenate([self._scalars, grown], axis=1)
+        for kept, scalars in zip(of_popularity, self._scalars, strict=True):
+            popularity.scalars_of(catalogue.counts, catalogue.counted_at, changed, clock, kept, scalars)
+        self._scalars_through = clock
+        of_known, of_newcomers = self._scalars
+        return Blended(catalogue, weights, of_known, of_newcomers, self._shape.repeats, self._place)
 
 
 class Follower:
@@ -268,5 +301,11 @@ def _pending(reader: Reader, after: int, head: Head, bytes_max: int) -> list[Jou
 
 
 def _user(table: Table, slot: int) -> User:
-    others, _ = table.history(slot)
-    return User(table.vectors[slot].copy(), float(table.bias[slot]), others.astype(np.int64))
+    others, strengths = table.history(slot)
+    return User(
+        table.vectors[slot].copy(),
+        float(table.bias[slot]),
+        others.copy(),
+        strengths.copy(),
+        int(table.last_event_ms[slot]),
+    )

@@ -33,14 +33,16 @@ def run(
     config: ServingConfig,
     identity: Mapping[str, Any],
     topic: str,
-    half_life_events: float,
+    *,
+    blends: bool,
+    repeats: bool,
     started: Started = lambda port: None,
 ) -> None:
     """Serve the store in `state.directory` until SIGTERM or SIGINT.
 
     `identity`: model, rank, feedback and history_max, as the learner gave them to the store; `topic`: the
-    interactions topic; `half_life_events`: half-life of item popularity. Raises ConfigError if the address
-    cannot be had.
+    interactions topic; `blends`: items are ranked by the blend; `repeats`: those already seen are offered
+    again. Raises ConfigError if the address cannot be had.
     """
     shape = Shape(
         rank=int(identity["rank"]),
@@ -48,7 +50,8 @@ def run(
         rows_max=state.rows_max,
         items_max=state.items_max,
         history_max=state.history_max,
-        half_life_events=half_life_events,
+        blends=blends,
+        repeats=repeats,
         overlay_bytes_max=config.overlay_bytes_max,
     )
     follower = Follower(lambda: open_reader(state, identity), lambda: incarnation(state.directory), shape)

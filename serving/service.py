@@ -62,7 +62,7 @@ class ScorerService:
         user = replica.user(request.user_id.encode())
         ordinals = replica.items([item_id.encode() for item_id in request.item_ids])
         return wire.ScoreResponse(
-            scores=score(replica.catalogue, user, ordinals).tolist(),
+            scores=score(replica.catalogue, user, ordinals, self._now_ms()).tolist(),
             known=(ordinals >= 0).tolist(),
             cold=not has_taste(user),
             meta=self._meta(replica.head),
@@ -72,7 +72,7 @@ class ScorerService:
         """The best items for one user, best first."""
         replica = await self._admit(context, request, wrong_recommend(request, self._config))
         user = replica.user(request.user_id.encode())
-        ranking = recommend(replica.catalogue, user, request.k, request.include_seen)
+        ranking = recommend(replica.catalogue, user, request.k, request.include_seen, self._now_ms())
         return wire.RecommendResponse(
             item_ids=replica.item_ids(ranking.ordinals),
             scores=ranking.scores.tolist(),

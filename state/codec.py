@@ -20,6 +20,7 @@ import orjson
 
 from state.copying import copy_bytes
 from state.errors import FormatMismatchError, StoreCorruptError
+from state.popularity import DECAYS
 from state.prefetch import prefetch
 from state.store import I64, U8, JournalEntry, Rows
 
@@ -33,7 +34,7 @@ _JOURNAL_HEADER = struct.Struct("<2sHqI")
 _BLOCK_HEADER = struct.Struct("<IQQ")
 _JOURNAL_MAGIC = b"LJ"
 
-USER, ITEM, GLOBAL, EVENT_IDS = 1, 2, 3, 4
+USER, ITEM, GLOBAL, EVENT_IDS, NEIGHBOURS, NEIGHBOUR_STEPS = 1, 2, 3, 4, 5, 6
 """Codes of the kinds of rows. A new kind takes the next number; nothing else changes on disk."""
 
 
@@ -87,13 +88,13 @@ HISTORY = (Column("other", np.uint32), Column("strength", np.float32))
 
 
 def user_kind(rank: int) -> Kind:
-    """Users."""
-    return Kind(USER, "user", factor_columns(rank), HISTORY)
+    """Users; `last_event_ms` is the time of the latest interaction."""
+    return Kind(USER, "user", (*factor_columns(rank), Column("last_event_ms", np.int64)), HISTORY)
 
 
 def item_kind(rank: int) -> Kind:
-    """Items; `popularity` is a decayed count of interactions as of the event numbered `popular_at`."""
-    popularity = (Column("popularity", np.float64), Column("popular_at", np.int64))
+    """Items; `counts` are decayed counts of likes as of the event numbered `counted_at`."""
+    popularity = (Column("counts", np.float64, len(DECAYS)), Column("counted_at", np.int64))
     return Kind(ITEM, "item", factor_columns(rank) + popularity, HISTORY)
 
 

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import orjson
 
-from state.codec import EVENT_IDS, GLOBAL, ITEM, USER, row_id
+from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOUR_STEPS, NEIGHBOURS, USER, row_id
+from state.neighbour_rows import NeighbourRows
 from state.store import CONTROL_MEMO, PREQUENTIAL_MEMO, Reader
 
 DIGESTED_MEMOS = (PREQUENTIAL_MEMO, CONTROL_MEMO)
@@ -41,6 +42,9 @@ def digest(reader: Reader) -> str:
         for ordinal, row in sorted(_current(reader, kind, newest)):
             _add(total, f"kind {kind}: {ordinal}".encode())
             _add(total, row)
+    for ordinal, row in _neighbours(reader):
+        _add(total, f"kind {NEIGHBOURS}: {ordinal}".encode())
+        _add(total, row)
     for memo in DIGESTED_MEMOS:
         _add(total, head.memo.get(memo, b""))
     _add(total, orjson.dumps([[t, p, offset] for (t, p), offset in sorted(head.offsets.items())]))
@@ -56,6 +60,23 @@ def _current(reader: Reader, kind: int, newest: dict[tuple[int, int], bytes]) ->
     for (code, ordinal), row in newest.items():
         if code == kind:
             yield ordinal, row
+
+
+def _neighbours(reader: Reader) -> Iterator[tuple[int, bytes]]:
+    """Every list of neighbours as (ordinal, bytes): the row family's, with the steps of the journal taken."""
+    stored = list(reader.scan(NEIGHBOURS))
+    entries = list(reader.journal(reader.head().flushed_through))
+    steps = [
+        (rows, entry.batch_seq) for entry in entries for rows in entry.rows if rows.kind == NEIGHBOUR_STEPS
+    ]
+    last = [int(rows.ordinals[-1]) for rows in (*stored, *(rows for rows, _ in steps)) if len(rows)]
+    lists = NeighbourRows(max(last, default=-1) + 1)
+    for rows in stored:
+        lists.apply(rows)
+    for rows, batch_seq in steps:
+        lists.apply_steps(rows, batch_seq)
+    packed = lists.changed_since(0)
+    yield from ((ordinal, packed.row(i)) for i, ordinal in enumerate(packed.ordinals.tolist()))
 
 
 def _add(total: _Hash, data: bytes) -> None:

@@ -35,9 +35,9 @@ class Table:
     """Resident rows of one kind.
 
     Columns have one row per slot: `vectors` float32 [capacity, rank]; `bias`, `accumulator` float32;
-    `interactions` int32 (learnt so far); `changed_at` int64 (micro-batch of the last change); items also
-    `popularity` float64 and `popular_at` int64. `touched_at` int64 is when a slot was last needed; it is not
-    stored.
+    `interactions` int32 (learnt so far); `changed_at` int64 (micro-batch of the last change); users also
+    `last_event_ms` int64; items also `counts` float64 [capacity, 5] and `counted_at` int64: see
+    `state.popularity`. `touched_at` int64 is when a slot was last needed; it is not stored.
     """
 
     def __init__(self, kind: Kind, capacity: int, history_max: int, *, dense: bool) -> None:
@@ -68,14 +68,19 @@ class Table:
         self._other, self._strength = np.zeros(1 << 14, np.uint32), np.zeros(1 << 14, np.float32)
 
     @property
-    def popularity(self) -> npt.NDArray[np.float64]:
-        """Decayed count of interactions as of `popular_at`; items only."""
-        return self.columns["popularity"].reshape(-1)
+    def last_event_ms(self) -> I64:
+        """Time of the latest interaction; users only."""
+        return self.columns["last_event_ms"].reshape(-1)
 
     @property
-    def popular_at(self) -> I64:
-        """Number of the event that `popularity` was last brought up to; items only."""
-        return self.columns["popular_at"].reshape(-1)
+    def counts(self) -> npt.NDArray[np.float64]:
+        """Decayed counts of likes as of `counted_at`, float64 [capacity, 5]; items only."""
+        return self.columns["counts"]
+
+    @property
+    def counted_at(self) -> I64:
+        """Number of the event that `counts` were last brought up to; items only."""
+        return self.columns["counted_at"].reshape(-1)
 
     @property
     def slots(self) -> I64:
@@ -236,14 +241,10 @@ class Table:
         self._id_bytes -= int(self._id_length[slots].sum())
         self._id_length[slots] = 0
 
-    def append(self, slots: I64, others: I64, strengths: F32) -> None:
-        """Append interactions to histories, in order."""
-        self._reserve_entries(len(slots) * int(self._sizes[-1]))
-        maps.append_entries(
-            slots,
-            others,
-            strengths,
-            self.history_max,
+    def entries(self, room: int) -> maps.Histories:
+        """The histories, with room for `room` entries more; valid until rows come or go."""
+        self._reserve_entries(room * int(self._sizes[-1]))
+        return maps.Histories(
             self._entry_start,
             self._entry_length,
             self._entry_class,
@@ -252,13 +253,21 @@ class Table:
             self._sizes,
             self._blocks,
             self._entry_top,
+            self.history_max,
         )
+
+    @property
+    def slot_map(self) -> tuple[npt.NDArray[np.uint32], I32]:
+        """What `maps.find_ordinal` needs: permanent ordinals of slots, and the map. Not of a dense table."""
+        return self.ordinals, self._by_ordinal
+
+    def append(self, slots: I64, others: I64, strengths: F32) -> None:
+        """Append interactions to histories, in order."""
+        maps.append_entries(self.entries(len(slots)), slots, others, strengths)
 
     def remove(self, slot: int, other: int) -> float:
         """Take the latest interaction with `other` out of a history; its strength, NaN if there is none."""
-        return float(
-            maps.remove_entry(slot, other, self._entry_start, self._entry_length, self._other, self._strength)
-        )
+        return float(maps.remove_entry(self.entries(0), slot, other))
 
     @property
     def _byte_columns(self) -> tuple[U8, ...]:

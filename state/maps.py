@@ -4,11 +4,16 @@ Open addressing with linear probing and deletion by backward shift (Knuth, TAOCP
 no tombstones, so a table that rows come and go in never slows down. Sizes are powers of two.
 """
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
+import numpy.typing as npt
 
-from state.kernels import mix
+from state.kernels import F32, I32, I64, mix
 from state.prefetch import prefetch
+
+U32 = npt.NDArray[np.uint32]
 
 EMPTY = -1
 
@@ -108,18 +113,21 @@ def delete_ids(slots, row_hash, tags, table):  # type: ignore[no-untyped-def]
         table[p] = EMPTY
 
 
+@numba.njit(cache=True, inline="always")
+def find_ordinal(ordinal, row_ordinal, table):  # type: ignore[no-untyped-def]
+    """Slot of one permanent ordinal, or -1: see `find_ordinals`."""
+    mask = np.uint64(len(table) - 1)
+    p = mix(np.uint64(ordinal)) & mask
+    while table[p] != EMPTY and row_ordinal[table[p]] != ordinal:
+        p = (p + np.uint64(1)) & mask
+    return np.int64(table[p])
+
+
 @numba.njit(cache=True)
 def find_ordinals(ordinals, row_ordinal, table, out):  # type: ignore[no-untyped-def]
     """out[i] = slot of a permanent ordinal, or -1; `table` int32 [m] maps `mix(ordinal)` to slots."""
-    mask = np.uint64(len(table) - 1)
     for i in range(len(ordinals)):
-        p = mix(np.uint64(ordinals[i])) & mask
-        out[i] = EMPTY
-        while table[p] != EMPTY:
-            if row_ordinal[table[p]] == ordinals[i]:
-                out[i] = table[p]
-                break
-            p = (p + np.uint64(1)) & mask
+        out[i] = find_ordinal(ordinals[i], row_ordinal, table)
 
 
 @numba.njit(cache=True)
@@ -266,61 +274,82 @@ def compact(order, entry_start, entry_class, other, strength, sizes, free, top):
     top[0] = position
 
 
+class Histories(NamedTuple):
+    """The bounded histories of all slots: blocks of one arena, handed out by `allocate`.
+
+    `start` int64 [slots]; `length` int32 [slots]; `size_class` int8 [slots], -1 without a block; `other`
+    uint32 and `strength` float32 [arena]; `sizes`, `free`, `top` as in `allocate`; a full history has `most`
+    entries.
+    """
+
+    start: I64
+    length: I32
+    size_class: npt.NDArray[np.int8]
+    other: U32
+    strength: F32
+    sizes: I64
+    free: I64
+    top: I64
+    most: int
+
+
 @numba.njit(cache=True)
-def append_entries(  # type: ignore[no-untyped-def]
-    slots,
-    others,
-    strengths,
-    history_max,
-    entry_start,
-    entry_length,
-    entry_class,
-    other,
-    strength,
-    sizes,
-    free,
-    top,
-) -> None:
-    """Append (others[i], strengths[i]) to the history of slots[i], in order; a full one drops its oldest."""
+def append_entry(histories: Histories, slot: int, other: int, strength: np.float32) -> None:
+    """Append an entry to the history of a slot; a full one drops its oldest. The arena has room for it."""
+    others, strengths = histories.other, histories.strength
+    n = np.int64(histories.length[slot])
+    start = histories.start[slot]
+    c = histories.size_class[slot]
+    if n == histories.most:
+        for e in range(start, start + n - 1):
+            others[e] = others[e + 1]
+            strengths[e] = strengths[e + 1]
+        n -= 1
+    elif c < 0 or n == histories.sizes[c]:
+        grown, grown_class = allocate(n + 1, histories.sizes, histories.free, histories.top, others)
+        for e in range(n):
+            others[grown + e] = others[start + e]
+            strengths[grown + e] = strengths[start + e]
+        if c >= 0:
+            release(start, c, histories.free, others)
+        start = grown
+        histories.start[slot] = grown
+        histories.size_class[slot] = grown_class
+    others[start + n] = other
+    strengths[start + n] = strength
+    histories.length[slot] = n + 1
+
+
+@numba.njit(cache=True)
+def append_entries(histories: Histories, slots: I64, others: I64, strengths: F32) -> None:
+    """Append (others[i], strengths[i]) to the history of slots[i], in order."""
     for i in range(len(slots)):
-        slot = slots[i]
-        n = entry_length[slot]
-        start = entry_start[slot]
-        c = entry_class[slot]
-        if n == history_max:
-            for e in range(start, start + n - 1):
-                other[e] = other[e + 1]
-                strength[e] = strength[e + 1]
-            n -= 1
-        elif c < 0 or n == sizes[c]:
-            grown, grown_class = allocate(n + 1, sizes, free, top, other)
-            for e in range(n):
-                other[grown + e] = other[start + e]
-                strength[grown + e] = strength[start + e]
-            if c >= 0:
-                release(start, c, free, other)
-            start = grown
-            entry_start[slot] = grown
-            entry_class[slot] = grown_class
-        other[start + n] = others[i]
-        strength[start + n] = strengths[i]
-        entry_length[slot] = n + 1
+        append_entry(histories, slots[i], others[i], strengths[i])
 
 
 @numba.njit(cache=True)
-def remove_entry(slot, wanted, entry_start, entry_length, other, strength):  # type: ignore[no-untyped-def]
+def find_entry(histories: Histories, slot: int, wanted: int) -> int:
+    """Where the latest entry with `other == wanted` lies in a history (0 is the oldest), -1 if nowhere."""
+    start = histories.start[slot]
+    for e in range(histories.length[slot] - 1, -1, -1):
+        if histories.other[start + e] == wanted:
+            return e
+    return -1
+
+
+@numba.njit(cache=True)
+def remove_entry(histories: Histories, slot: int, wanted: int):  # type: ignore[no-untyped-def]
     """Take the latest entry with `other == wanted` out of a history; its strength, NaN if there is none."""
-    start = entry_start[slot]
-    n = entry_length[slot]
-    for e in range(start + n - 1, start - 1, -1):
-        if other[e] == wanted:
-            found = strength[e]
-            for k in range(e, start + n - 1):
-                other[k] = other[k + 1]
-                strength[k] = strength[k + 1]
-            entry_length[slot] = n - 1
-            return found
-    return np.float32(np.nan)
+    place = find_entry(histories, slot, wanted)
+    if place < 0:
+        return np.float32(np.nan)
+    start = histories.start[slot]
+    found = histories.strength[start + place]
+    for e in range(start + place, start + histories.length[slot] - 1):
+        histories.other[e] = histories.other[e + 1]
+        histories.strength[e] = histories.strength[e + 1]
+    histories.length[slot] -= 1
+    return found
 
 
 @numba.njit(cache=True)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from state.config import ModelConfig, Section, StateConfig
 
@@ -60,15 +60,32 @@ class DecodeConfig(Section):
 
 
 class AlsConfig(Section):
-    """`[als]`: streaming implicit alternating least squares."""
+    """`[als]`: streaming alternating least squares; what begins with `explicit` is for ratings."""
 
-    alpha: float = Field(0.02, gt=0, le=100, description="Weight of the unobserved pairs.")
+    alpha: float = Field(0.05, gt=0, le=100, description="Weight of the unobserved pairs.")
     reg: float = Field(0.03, gt=0, le=1e6, description="Ridge lambda.")
     reg_exponent: float = Field(
         1.0, ge=0, le=2, description="nu of the frequency-scaled ridge lambda (n + alpha |I|)^nu."
     )
     recency: float = Field(
-        0.9, gt=0, le=1, description="Weight of a user's interaction relative to the next more recent one."
+        0.95, gt=0, le=1, description="Weight of a user's interaction relative to the next more recent one."
+    )
+    explicit_reg: float = Field(4.0, gt=0, le=1e6, description="Ratings: ridge on factors.")
+    explicit_reg_per_rating: float = Field(
+        0.05, ge=0, le=1e6, description="Ratings: further ridge on factors for each rating of a row."
+    )
+    explicit_reg_bias: float = Field(3.0, gt=0, le=1e6, description="Ratings: ridge on biases.")
+    explicit_recency: float = Field(
+        0.98,
+        gt=0,
+        le=1,
+        description="Ratings: a user's rating relative to the next more recent one.",
+    )
+    explicit_level_recency: float = Field(
+        0.8, gt=0, le=1, description="Ratings: the same for a user's level, which drifts while people rate."
+    )
+    explicit_level_reg: float = Field(
+        10.0, gt=0, description="Ratings: how many ratings' weight holds a user's level in its place."
     )
 
 
@@ -100,11 +117,24 @@ class LearningConfig(Section):
     below_min_value: Literal["ignore", "dislike"] = Field(
         "ignore", description="What an interaction below `min_value` means."
     )
+    ranking: Literal["blend", "factors"] = Field(
+        "blend",
+        description="What items are ranked by: `blend` joins taste, popularity and neighbours of the last "
+        "items (als with implicit feedback; otherwise by factors), `factors` is the inner product alone.",
+    )
+    repeats: bool = Field(
+        False, description="Items that a user already had stay candidates and are offered again."
+    )
     rank: int = Field(32, ge=1, le=512, description="Number of factors.")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of initial vectors and samples.")
     init_std: float = Field(0.1, gt=0, le=10, description="Standard deviation of initial factors.")
     norm_max: float = Field(
         64.0, gt=0, le=1e4, description="Euclidean norm above which an updated row is refused."
+    )
+    nonneg: bool = Field(
+        False,
+        description="Vectors without negative components, whose parts can be named: see "
+        "`livefactor explain-factors`. Rows that a store has already become so when they next change.",
     )
     freeze: bool = Field(False, description="Consume and measure, but learn nothing.")
     batch_records_max: int | None = Field(
@@ -118,17 +148,14 @@ class LearningConfig(Section):
     )
 
     @property
+    def blends(self) -> bool:
+        """Whether items are ranked by the blend."""
+        return self.ranking == "blend" and self.algorithm == "als" and self.feedback == "implicit"
+
+    @property
     def batch_records(self) -> int:
         """Most records in one micro-batch."""
         return self.batch_records_max or (1_000 if self.algorithm == "als" else 10_000)
-
-    @model_validator(mode="after")
-    def _check(self) -> "LearningConfig":
-        if self.algorithm == "als" and self.feedback == "explicit":
-            raise ValueError(
-                'algorithm = "als" learns implicit feedback only; use algorithm = "sgd" for explicit ratings'
-            )
-        return self
 
 
 class PrequentialConfig(Section):
@@ -145,9 +172,6 @@ class PrequentialConfig(Section):
     )
     k: int = Field(10, ge=1, le=1_000, description="Cut-off of hit rate and NDCG.")
     window_events: int = Field(1_000, ge=10, le=1_000_000, description="Scored events in one window.")
-    half_life_events: float = Field(
-        700.0, gt=0, description="Half-life of the decayed-popularity baseline, in events."
-    )
 
 
 class LearnerSettings(Section):

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import xxhash
 
-from state.codec import EVENT_IDS, GLOBAL, ITEM, USER
+from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
 from state.errors import RowsExhaustedError, StoreCorruptError
 from state.model import Model
 from state.store import (
@@ -69,7 +69,7 @@ class Engine:
         )
         self.prequential = Prequential(settings.prequential, learning)
         self.learner = create_learner(settings)
-        self.step = Step(self.model, self.learner, self.prequential, learning, settings.prequential)
+        self.step = Step(self.model, self.learner, self.prequential, learning, settings.als.recency)
         self._decoder = Decoder(settings.decode, settings.topics.framing)
         self._residency = Residency(self.model, store)
         self._version = version("livefactor")
@@ -79,7 +79,7 @@ class Engine:
 
     def _recover(self) -> None:
         head = self.store.head()
-        for kind in (GLOBAL, EVENT_IDS, ITEM):
+        for kind in (GLOBAL, EVENT_IDS, ITEM, NEIGHBOURS):
             for rows in self.store.scan(kind):
                 self.model.apply(rows)
         self._first_new = self._next_ordinals()
@@ -88,8 +88,8 @@ class Engine:
         for entry in self.store.journal(head.flushed_through):
             recovered = entry.batch_seq
             self._dirty_rows += sum(map(len, entry.rows))
-            for rows in entry.rows:
-                self.model.apply(rows)
+            self.model.follow(entry)
+        self.model.count_recent()
         if recovered != head.batch_seq:
             raise StoreCorruptError(
                 f"rows can be restored through micro-batch {recovered}, the offsets stand at "
@@ -228,7 +228,7 @@ class Engine:
         state = self.settings.state
         if self._dirty_rows >= state.dirty_rows_max:
             flushed = self.store.head().flushed_through
-            tables = (self.model.users, self.model.items)
+            tables = (self.model.users, self.model.items, self.model.neighbours)
             self._dirty_rows = sum(int(np.count_nonzero(table.changed_at > flushed)) for table in tables)
         return self._dirty_rows >= state.dirty_rows_max or self.store.journal_bytes >= state.journal_bytes_max
 

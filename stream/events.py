@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from state.store import TopicPartition
+from state.store import Rows, TopicPartition
 
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
+U32 = npt.NDArray[np.uint32]
 F32 = npt.NDArray[np.float32]
 
 
@@ -133,7 +134,7 @@ class Learnable:
 
     `users` and `items` are slots (an item's slot is its ordinal); `strengths` are signed for implicit
     feedback, ratings for explicit, and for a `remove` the strength of the interaction that was taken back.
-    `positions` uint64 identify the records and seed their samples.
+    `positions` uint64 identify the records and seed their samples; `times_ms` int64 are the events' own.
     """
 
     users: I64
@@ -141,6 +142,7 @@ class Learnable:
     strengths: F32
     remove: npt.NDArray[np.bool_]
     positions: U64
+    times_ms: I64
 
     def __len__(self) -> int:
         return len(self.users)
@@ -151,9 +153,11 @@ class Changed:
     """Rows that learning changed, as slots, and how many updates were refused by reason.
 
     `predictions` float64 [n] are explicit ratings as predicted before each was learnt; empty otherwise.
+    `neighbours` are the steps taken on lists of neighbours, as rows, None if there were none.
     """
 
     users: I64
     items: I64
     refused: Mapping[str, int]
     predictions: npt.NDArray[np.float64]
+    neighbours: Rows | None = None

@@ -14,18 +14,16 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from state import neighbours
+from state import blend, neighbours, popularity
 from state.kernels import dot
 from state.model import Model
-from stream import popularity
 from stream.events import F32, I64
-from stream.neighbours import learn as learn_neighbours
-from stream.prequential import item_scores
 from stream.ranking import Answer
+from stream.walk import REFRESH_EVENTS
 
 F64 = npt.NDArray[np.float64]
 
-DECAYS = (0.99, 0.995, 0.999, 0.9999)
+DECAYS = popularity.DECAYS[: popularity.EVER]
 """What is left of a positive's weight after each further one."""
 
 WINDOW_EVENTS = 1_000
@@ -43,14 +41,15 @@ COUNT_LEAST = 1e-250
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """For whom to rank the first `items` items: the user's slot, -1 for one never seen, and past items.
+    """For whom to rank the first `items` items, and when: the user's slot, -1 for one never seen.
 
-    `history` int64 [n] holds item ordinals, oldest first.
+    `history` int64 [n] holds ordinals of past items, oldest first.
     """
 
     items: int
     user: int
     history: I64
+    time_ms: int
 
 
 class Expert(Protocol):
@@ -65,17 +64,75 @@ class Expert(Protocol):
         ...
 
 
+class Blend:
+    """The ranking score of `state.blend`."""
+
+    def __init__(self, model: Model, repeats: bool) -> None:
+        self._model, self._repeats = model, repeats
+        self._place = np.full(model.items_max, -1, np.int32)
+        self._scalars, self._for_newcomers = np.empty((2, model.items_max), np.float64)
+        self._refreshed_at = -REFRESH_EVENTS
+        self._scores = np.empty(model.items_max, np.float64)
+
+    def answer(self, query: Query) -> Answer:
+        """Scores of all items."""
+        model, scores = self._model, self._scores[: query.items]
+        self._refresh()
+        if query.user < 0:
+            return Answer(self._for_newcomers[: query.items], are_counts=False)
+        weights = model.globals["weights"]
+        direction, sparse = blend.for_user(
+            model.users.vectors,
+            query.user,
+            *model.users.history(query.user),
+            query.time_ms - int(model.users.last_event_ms[query.user]),
+            model.catalogue,
+            model.clock,
+            self._repeats,
+            weights,
+            self._place,
+        )
+        blend.score_all(model.catalogue, direction, self._scalars, sparse, weights, scores)
+        return Answer(scores, are_counts=False)
+
+    def learn(self, users: I64, items: I64) -> None:
+        """The step does that; the popularity of what was liked is brought up to date."""
+        for weights, scalars in self._kept():
+            popularity.scalars_of(
+                self._model.items.counts,
+                self._model.items.counted_at,
+                items,
+                self._model.clock,
+                weights,
+                scalars,
+            )
+
+    def _kept(self) -> tuple[tuple[F64, F64], ...]:
+        """Weights of popularity, and the scalars that are kept for them: of those known, and of newcomers."""
+        values = self._model.globals
+        of_known = values["weights"][blend.POPULARITY : blend.NEIGHBOURS]
+        return (of_known, self._scalars), (values["newcomer_weights"], self._for_newcomers)
+
+    def _refresh(self) -> None:
+        model, clock = self._model, self._model.clock
+        if clock - self._refreshed_at >= REFRESH_EVENTS:
+            counts, counted_at = model.items.counts, model.items.counted_at
+            for weights, scalars in self._kept():
+                popularity.scalars(counts, counted_at, clock, weights, scalars[: model.item_count])
+            self._refreshed_at = clock
+
+
 class Factors:
     """s_i = b_i + x . y_i; for a user without a vector the decayed popularity, as the scorer answers."""
 
-    def __init__(self, model: Model, half_life_events: float) -> None:
-        self._model, self._half_life_events = model, half_life_events
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._scores = np.empty(model.items_max, np.float64)
 
     def answer(self, query: Query) -> Answer:
         """Scores of all items."""
         if query.user < 0:
-            return popular(self._model, self._half_life_events)
+            return popular(self._model)
         users, items = self._model.users, self._model.items
         scores = self._scores[: query.items]
         item_scores(users.vectors, query.user, items.vectors, items.bias, scores)
@@ -88,14 +145,14 @@ class Factors:
 class ItemMean:
     """s_i = ŷ_i . mean of ŷ_j over the user's last few items j, with ŷ = y / |y|."""
 
-    def __init__(self, model: Model, half_life_events: float) -> None:
-        self._model, self._half_life_events = model, half_life_events
+    def __init__(self, model: Model) -> None:
+        self._model = model
         self._scores = np.empty(model.items_max, np.float64)
 
     def answer(self, query: Query) -> Answer:
         """Scores of all items."""
         if not len(query.history):
-            return popular(self._model, self._half_life_events)
+            return popular(self._model)
         scores = self._scores[: query.items]
         mean_similarity(self._model.items.vectors, query.history[-LAST_ITEMS:], scores)
         return Answer(scores, are_counts=False)
@@ -107,8 +164,8 @@ class ItemMean:
 class ItemToItem:
     """Items that came next to the user's last few, by `scorer`: see `state.neighbours`."""
 
-    def __init__(self, model: Model, half_life_events: float, scorer: NeighbourScorer) -> None:
-        self._model, self._half_life_events, self._scorer = model, half_life_events, scorer
+    def __init__(self, model: Model, scorer: NeighbourScorer) -> None:
+        self._model, self._scorer = model, scorer
         self._lists = neighbours.empty_lists(model.items_max)
         self._counts = np.zeros(model.items_max, np.float64)
         self._latest: dict[int, list[int]] = {}
@@ -118,7 +175,7 @@ class ItemToItem:
         """Scores of all items."""
         latest = self._latest.get(query.user)
         if latest is None:
-            return popular(self._model, self._half_life_events)
+            return popular(self._model)
         scores = self._scores[: query.items]
         self._scorer(self._lists, self._counts, np.array(latest, np.int64), scores)
         return Answer(scores, are_counts=False)
@@ -127,7 +184,7 @@ class ItemToItem:
         """Count what came after what."""
         for user, item in zip(users.tolist(), items.tolist(), strict=True):
             latest = self._latest.get(user, [])
-            learn_neighbours(self._lists, item, np.array(latest, np.int64))
+            neighbours.learn(self._lists, item, np.array(latest, np.int64))
             self._counts[item] += 1.0
             self._latest[user] = [item, *latest][: neighbours.LAST]
 
@@ -174,12 +231,10 @@ class WindowPopularity:
                 self._filled = 0
 
 
-def popular(model: Model, half_life_events: float) -> Answer:
+def popular(model: Model) -> Answer:
     """The model's own decayed popularity: what it tells a user of whom nothing is known."""
-    items, count = model.items, model.item_count
-    counts = popularity.present(
-        items.popularity[:count], items.popular_at[:count], model.clock, half_life_events
-    )
+    counts = np.empty(model.item_count, np.float64)
+    popularity.present(model.items.counts, model.items.counted_at, popularity.COMMON, model.clock, counts)
     return Answer(counts, are_counts=True)
 
 
@@ -215,6 +270,13 @@ def count_growing(items: I64, counts: F64, weight: F64, growth: float) -> None:
                 shrunk = counts[other] / weight[0]
                 counts[other] = shrunk if shrunk > COUNT_LEAST else 0.0
             weight[0] = 1.0
+
+
+@numba.njit(cache=True)
+def item_scores(user_vectors: F32, user: int, item_vectors: F32, item_bias: F32, scores: F64) -> None:
+    """scores[i] = b_i + x_u . y_i for the first items, as many as `scores` float64 [items] has room for."""
+    for item in range(len(scores)):
+        scores[item] = item_bias[item] + dot(user_vectors, user, item_vectors, item)
 
 
 @numba.njit(cache=True)

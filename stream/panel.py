@@ -9,6 +9,7 @@ import numpy.typing as npt
 from stream.events import F32, I64
 from stream.experts import Expert, Query
 from stream.ranking import Calibration, middle_rank
+from stream.trace import Trace
 
 Mask = npt.NDArray[np.bool_]
 
@@ -28,9 +29,12 @@ class Scores:
 
 
 class Panel:
-    """Experts by name, with room for the ranks of `events` int64 [n]; two names may share an expert."""
+    """Experts by name, with room for the ranks of `events` int64 [n]; two names may share an expert.
 
-    def __init__(self, experts: Mapping[str, Expert], events: I64) -> None:
+    `trace` observes the first one's answers.
+    """
+
+    def __init__(self, experts: Mapping[str, Expert], events: I64, trace: Trace | None = None) -> None:
         self._experts: Sequence[Expert] = list(dict.fromkeys(experts.values()))
         self._row_of = {name: self._experts.index(expert) for name, expert in experts.items()}
         self._calibrations = [Calibration() for _ in self._experts]
@@ -38,12 +42,15 @@ class Panel:
         self._ranks = np.empty((len(self._experts), len(events)), np.float32)
         self._losses = np.empty_like(self._ranks)
         self._asked = 0
+        self._trace = trace
 
     def ask(self, query: Query, item: int, candidate: Mask, warm: bool) -> None:
         """Rank `item`, one of the candidates (bool [items]), by every expert."""
         self._warm[self._asked] = warm
         for row, (expert, calibration) in enumerate(zip(self._experts, self._calibrations, strict=True)):
             answer = expert.answer(query)
+            if row == 0 and self._trace:
+                self._trace.observe(int(self._events[self._asked]), answer, calibration, item, candidate)
             self._ranks[row, self._asked] = middle_rank(answer.scores, item, candidate)
             self._losses[row, self._asked] = calibration.loss(answer, item, candidate)
         self._asked += 1
@@ -57,6 +64,8 @@ class Panel:
         """Tell every expert of positives that have just been learnt."""
         for expert in self._experts:
             expert.learn(users, items)
+        if self._trace:
+            self._trace.learn(items)
 
     def hit_rate(self, k: int) -> float:
         """The first expert's share of hits so far, 0 before there are any."""

@@ -1,8 +1,9 @@
-"""Test-then-learn evaluation: a sample of events is ranked before anything learns from it.
+"""Test-then-learn evaluation: a sample of events is ranked (in `stream.walk`) before anything learns from it.
 
 An event is eligible if it is a positive, its user and its item have been learnt from before, and the item
-is not in the user's history ("warm"). Candidates are all items learnt so far minus that history. Ties get the
-middle rank. Side by side on the same events: the live model, and decayed popularity.
+is not in the user's history ("warm"). Candidates are all items learnt so far minus that history; where
+repeats count, the history stays. Ties get the middle rank. Side by side on the same events: the live model,
+and decayed popularity.
 
 For explicit ratings the error of every prediction made just before learning it is summed as well.
 """
@@ -16,18 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from state.kernels import dot, mix
+from state.kernels import mix
 from state.model import Model
-from stream import popularity
 from stream.config import LearningConfig, PrequentialConfig
 from stream.events import I64, U64, Learnable
+from stream.walk import MODELS
 
 WINDOWS_KEPT = 60
 """Completed windows that are remembered."""
 
-MODELS = ("live", "popularity")
-
 F64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 @numba.njit(cache=True)
@@ -37,31 +37,6 @@ def sampled(positions, period, seed):  # type: ignore[no-untyped-def]
     for i in range(len(positions)):
         chosen[i] = mix(positions[i] ^ np.uint64(seed)) % np.uint64(period) == 0
     return chosen
-
-
-@numba.njit(cache=True)
-def item_scores(user_vectors, user, item_vectors, item_bias, scores):  # type: ignore[no-untyped-def]
-    """scores[i] = b_i + x_u . y_i for the first items, as many as `scores` float64 [items] has room for."""
-    for item in range(len(scores)):
-        scores[item] = item_bias[item] + dot(user_vectors, user, item_vectors, item)
-
-
-@numba.njit(cache=True)
-def middle_rank(scores, target, excluded):  # type: ignore[no-untyped-def]
-    """Rank of `target` among the items of `scores` [items] without `excluded` (distinct ordinals), best = 1.
-
-    Equal scores count one half each.
-    """
-    wanted = scores[target]
-    above = 0
-    equal = 0
-    for item in range(len(scores)):
-        above += scores[item] > wanted
-        equal += scores[item] == wanted
-    for item in excluded:
-        above -= scores[item] > wanted
-        equal -= scores[item] == wanted
-    return 1.0 + above + 0.5 * (equal - 1)
 
 
 @dataclass
@@ -108,30 +83,16 @@ class Prequential:
         self.completed: list[Window] = []
         self._changed = False
 
-    def score(self, model: Model, events: Learnable) -> None:
-        """Rank the sampled eligible events of a batch before it is learnt."""
-        chosen = self._eligible(model, events)
-        if not len(chosen):
-            return
-        count = model.item_count
-        users, targets = events.users[chosen], events.items[chosen]
-        popular = popularity.present(
-            model.items.popularity[:count],
-            model.items.popular_at[:count],
-            model.clock,
-            self._config.half_life_events,
-        )
-        live = np.empty(count, np.float64)
-        for user, target in zip(users.tolist(), targets.tolist(), strict=True):
-            history = np.unique(model.users.history(user)[0]).astype(np.int64)
-            if target in history:
-                continue
-            item_scores(model.users.vectors, user, model.items.vectors, model.items.bias, live)
-            ranks = {
-                "live": float(middle_rank(live, target, history)),
-                "popularity": float(middle_rank(popular, target, history)),
-            }
-            self._add(ranks, model.clock)
+    def chosen(self, model: Model, events: Learnable) -> Mask:
+        """Which events are to be ranked, if they are likes of warm users and items: a sample, bool [n]."""
+        period = self.period(model.item_count, model.rank)
+        chosen: Mask = sampled(events.positions, period, self._learning.seed)
+        return chosen
+
+    def rank(self, ranks: F64, clocks: I64) -> None:
+        """Add the ranks float64 [n, 2] of `MODELS` that are not NaN, and the clock int64 [n] of each."""
+        for event in np.flatnonzero(~np.isnan(ranks[:, 0])).tolist():
+            self._add(dict(zip(MODELS, ranks[event].tolist(), strict=True)), int(clocks[event]))
 
     def rate(self, predictions: F64, events: Learnable) -> None:
         """Add the errors of ratings predicted before they were learnt."""
@@ -162,13 +123,6 @@ class Prequential:
         state = orjson.loads(packed)
         self.total, self.window = Window.restore(state["total"]), Window.restore(state["window"])
         self.completed = [Window.restore(window) for window in state["completed"]]
-
-    def _eligible(self, model: Model, events: Learnable) -> I64:
-        """Indices of the events to be scored."""
-        period = self.period(model.item_count, model.rank)
-        warm = (model.users.interactions[events.users] > 0) & (model.items.interactions[events.items] > 0)
-        positive = (events.strengths > 0) & ~events.remove
-        return np.flatnonzero(sampled(events.positions, period, self._learning.seed) & warm & positive)
 
     def period(self, items: int, rank: int) -> int:
         """One in so many events is scored: fewer for large catalogues, to keep within `work_max`."""

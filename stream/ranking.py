@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MEMORY = 0.999
@@ -94,6 +95,17 @@ class Calibration:
         if answer.are_counts:
             return self._count_loss(answer.scores, target, candidate)
         return self._softmax_loss(answer.scores, target, candidate)
+
+    def probability(self, answer: Answer, items: I64, candidate: Mask) -> float:
+        """That the wanted item is one of `items` int64 [n], candidates; learns nothing."""
+        if answer.are_counts:
+            total, number = mass(answer.scores, candidate)
+            uniform = len(items) / number
+            counted = float(answer.scores[items].sum()) / total if total > 0.0 else uniform
+            return (1.0 - self.share) * counted + self.share * uniform
+        scale = 0.0 if self.log_scale is None else math.exp(self.log_scale)
+        log_total, _, _ = softmax_moments(answer.scores, candidate, scale)
+        return float(np.exp(scale * answer.scores[items] - log_total).sum())
 
     def _softmax_loss(self, scores: F64, target: int, candidate: Mask) -> float:
         if self.log_scale is None:

@@ -4,7 +4,9 @@ Every prediction is clipped to the range of the ratings seen before it, which is
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numba
 import numpy as np
@@ -12,11 +14,11 @@ import numpy.typing as npt
 
 from state.model import Model
 from stream.config import LearnerSettings
-from stream.events import F32, I64, Interactions, Learnable, Records
+from stream.events import F32, I64, Learnable
 from stream.prequential import Prequential
-from stream.step import Step
 
 F64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 BASELINE_STEP = 0.025
 """Learning rate of the baseline's biases: that of river's documentation."""
@@ -24,15 +26,17 @@ BASELINE_STEP = 0.025
 
 @dataclass
 class Errors:
-    """Sums of one model's errors."""
+    """Sums of one model's errors; `latest` float64 [n] are those that were counted last."""
 
     rated: int = 0
     absolute: float = 0.0
     squared: float = 0.0
+    latest: F64 = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
     def add(self, predictions: F64, ratings: F32) -> None:
         """Count some predictions."""
         error = predictions - ratings
+        self.latest = error
         self.rated += len(error)
         self.absolute += float(np.abs(error).sum())
         self.squared += float(np.square(error).sum())
@@ -55,8 +59,9 @@ class Recorder(Prequential):
         super().__init__(settings.prequential, settings.learning)
         self._predicted: tuple[F64, Learnable] | None = None
 
-    def score(self, model: Model, events: Learnable) -> None:
-        """Nothing: the replay ranks."""
+    def chosen(self, model: Model, events: Learnable) -> Mask:
+        """None: the replay ranks."""
+        return np.zeros(len(events), np.bool_)
 
     def rate(self, predictions: F64, events: Learnable) -> None:
         """Keep them."""
@@ -68,31 +73,38 @@ class Recorder(Prequential):
         return predicted
 
 
+class Predictor(Protocol):
+    """A model of ratings that learns as it predicts."""
+
+    def predict(self, users: I64, items: I64, ratings: F32) -> F64:
+        """Predictions float64 [n], each made before its rating is learnt."""
+        ...
+
+
 class Ratings:
-    """The live model's errors beside those of simpler models."""
+    """The errors of models that a step has just learnt with, and of simpler ones."""
 
-    def __init__(
-        self, live: Recorder, biased_mf: Step, recorder: Recorder, users_max: int, items_max: int
-    ) -> None:
-        """`recorder` is that of `biased_mf`."""
-        self._live, self._biased_mf, self._recorder = live, biased_mf, recorder
-        self._running_mean, self._baseline = RunningMean(), Baseline(users_max, items_max)
+    def __init__(self, recorders: Mapping[str, Recorder], simple: Mapping[str, Predictor]) -> None:
+        """By name; two names may share a recorder."""
+        self._recorders, self._simple = recorders, simple
         self._bounds = np.array([np.inf, -np.inf])
-        self.errors = {name: Errors() for name in ("live", "running_mean", "baseline", "biased_mf")}
+        self.errors = {name: Errors() for name in (*recorders, *simple)}
 
-    def learn(self, records: Records, batch: Interactions, batch_seq: int) -> None:
-        """Rate a batch that the live model has just learnt."""
-        self._biased_mf.learn(records, batch, batch_seq)
-        live, biased_mf = self._live.take(), self._recorder.take()
-        if live is None or biased_mf is None:
+    def learn(self) -> None:
+        """Rate the batch that all steps have just learnt."""
+        recorders = {id(recorder): recorder for recorder in self._recorders.values()}
+        taken = {key: recorder.take() for key, recorder in recorders.items()}
+        predicted = {name: taken[id(recorder)] for name, recorder in self._recorders.items()}
+        events = next((found[1] for found in predicted.values() if found), None)
+        if events is None:
             return
-        predictions, events = live
         rated = np.flatnonzero(~events.remove)
         users, items, ratings = events.users[rated], events.items[rated], events.strengths[rated]
-        self._add("live", predictions[rated], ratings)
-        self._add("running_mean", self._running_mean.predict(ratings), ratings)
-        self._add("baseline", self._baseline.predict(users, items, ratings), ratings)
-        self._add("biased_mf", biased_mf[0][rated], ratings)
+        for name, found in predicted.items():
+            if found:
+                self._add(name, found[0][rated], ratings)
+        for name, simple in self._simple.items():
+            self._add(name, simple.predict(users, items, ratings), ratings)
         clip_seen(np.zeros(len(ratings)), ratings, self._bounds)
 
     def _add(self, name: str, predictions: F64, ratings: F32) -> None:
@@ -107,7 +119,7 @@ class RunningMean:
     def __init__(self) -> None:
         self._mean = np.zeros(2, np.float64)
 
-    def predict(self, ratings: F32) -> F64:
+    def predict(self, users: I64, items: I64, ratings: F32) -> F64:
         """Predictions float64 [n], each made before its rating is learnt."""
         predictions = np.empty(len(ratings), np.float64)
         running_mean(ratings, self._mean, predictions)

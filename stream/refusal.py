@@ -11,3 +11,6 @@ NORM = 2
 
 TRACE = 3
 """The Gramian's trace would reach `state.gramian.TRACE_MAX`."""
+
+CODES = 4
+"""How many there are."""

@@ -1,13 +1,14 @@
 """A recorded stream again, test-then-learn: every model is asked about an event before any learns from it.
 
-    for each micro-batch (by default one event):
-        1  rank the items for every event chosen from it: all models, same candidates, same history
-        2  learn it: the same `stream.step` that the service runs, once for each algorithm
+    for every event that was chosen:
+        1  rank the items for it: all models, same candidates, same history
+        2  learn it and those up to the next one: the same `stream.step` that the service runs, in
+           micro-batches (by default of one event), once for each algorithm
 
 An event is *scored* if it is a positive, no duplicate, and in the sample. Its history is what its user's row
 remembers (`state.history_max` interactions); its candidates are all items learnt from so far minus that
-history, or with `repeats` all of them. It is *warm* if its user has been learnt from and its item is a
-candidate, else *cold*. An item that is no candidate is a miss for every model; for a user never seen each
+history, or with `learning.repeats` all of them. It is *warm* if its user has been learnt from and its item is
+a candidate, else *cold*. An item that is no candidate is a miss for every model; for a user never seen each
 model gives the answer that it has for strangers.
 """
 
@@ -24,19 +25,25 @@ from state.model import Model
 from state.neighbours import cosine_scores, directed_scores
 from stream.config import LearnerSettings, LearningConfig, SgdConfig
 from stream.events import I64, Interactions, Records
-from stream.experts import Expert, Factors, ItemMean, ItemToItem, Query, popularities
+from stream.experts import Blend, Expert, Factors, ItemMean, ItemToItem, Query, popularities
 from stream.learner import create_learner
 from stream.meaning import strengths
 from stream.panel import Panel, Scores
 from stream.prequential import position_hashes, sampled
-from stream.rating import Errors, Ratings, Recorder
+from stream.rating import Baseline, Errors, Predictor, Ratings, Recorder, RunningMean
 from stream.step import Step
+from stream.trace import Trace
 
 Mask = npt.NDArray[np.bool_]
 
 LIVE = "live"
-ALGORITHMS = {"implicit": ("als", "sgd"), "explicit": ("sgd",)}
-"""Algorithms that can learn a kind of feedback."""
+LEARNT_AT_ONCE = 5_000
+"""Most events that one call of `Replay.advance` learns."""
+
+ALGORITHMS = ("als", "sgd")
+
+OF_RATINGS = ("running_mean", "baseline", "biased_mf")
+"""Models that predict ratings and rank nothing."""
 
 BIASED_MF_RANK = 10
 BIASED_MF = SgdConfig(step=0.05, step_bias=0.025, adagrad=False, gradient_max=1e12)
@@ -47,11 +54,10 @@ BIASED_MF = SgdConfig(step=0.05, step_bias=0.025, adagrad=False, gradient_max=1e
 class Plan:
     """How to score.
 
-    One in `sample_every` eligible events, all those of a micro-batch of `batch_events` before any of it is
-    learnt; with `repeats` items of the history stay candidates. `models`: names, all there are by default.
+    One in `sample_every` eligible events, each before it is learnt; items are solved anew at the end of every
+    micro-batch of `batch_events`. `models`: names, all there are by default.
     """
 
-    repeats: bool = False
     sample_every: int = 1
     batch_events: int = 1
     models: Sequence[str] | None = None
@@ -70,10 +76,12 @@ class Result:
 class Replay:
     """All models on one stream, as far as it has been replayed."""
 
-    def __init__(self, stream: Interactions, settings: LearnerSettings, plan: Plan) -> None:
+    def __init__(
+        self, stream: Interactions, settings: LearnerSettings, plan: Plan, trace: Trace | None = None
+    ) -> None:
         """`stream` is in time order. Raises ConfigError for models there are none of.
 
-        `model` is the live model, `done` the number of events replayed.
+        `trace` observes the first model; `model` is the live model, `done` the number of events replayed.
         """
         self._stream, self._settings, self._plan = stream, settings, plan
         # Rows for everyone: in a replay nothing is ever evicted, so all algorithms agree on the slots.
@@ -81,27 +89,39 @@ class Replay:
         self._items_max = max(len(np.unique(stream.item_hash)), 1)
         self._algorithm = settings.learning.algorithm
         self._steps: dict[str, Step] = {}
+        self._recorders: dict[str, Recorder] = {}
         names = self._names()
-        recorder = self._add_steps(names)
-        self.model = self._steps[self._algorithm].model
-        self._ratings = self._create_ratings(recorder) if settings.learning.feedback == "explicit" else None
+        self._add_steps(names)
+        self._main = next(iter(self._steps))
+        self.model = self._steps[self._main].model
+        self.blends = settings.learning.blends and LIVE in names
+        self._ratings = self._create_ratings(names) if settings.learning.feedback == "explicit" else None
         self._positive = positives(stream, settings)
         self._chosen = self._positive & sample(len(stream), plan.sample_every, settings.learning.seed)
+        self._chosen_at = np.flatnonzero(self._chosen)
         makers = self._makers()
-        self._panel = Panel({name: makers[name]() for name in names}, np.flatnonzero(self._chosen))
+        ranking = [name for name in names if name not in OF_RATINGS]
+        self._panel = Panel({name: makers[name]() for name in ranking}, self._chosen_at, trace)
         self._counts: Counter[str] = Counter()
         self._batch_seq = 0
         self.done = 0
 
-    def advance(self) -> bool:
-        """Replay one micro-batch; False at the end."""
-        stop = min(self.done + self._plan.batch_events, len(self._stream))
-        if self.done == stop:
+    def advance(self, pause_at: int | None = None) -> bool:
+        """Score the next event, if it was chosen, and learn up to the next one that was; False at the end.
+
+        It learns no further than up to event number `pause_at`, if that is still to come.
+        """
+        if self.done == len(self._stream):
             return False
-        batch = self._stream.take(slice(self.done, stop))
-        for event in np.flatnonzero(self._chosen[self.done : stop]).tolist():
-            self._score(batch.take(slice(event, event + 1)))
-        self._learn(batch)
+        if self._chosen[self.done]:
+            self._score(self._stream.take(slice(self.done, self.done + 1)))
+        following = int(np.searchsorted(self._chosen_at, self.done, side="right"))
+        stop = min(self.done + LEARNT_AT_ONCE, len(self._stream))
+        if following < len(self._chosen_at):
+            stop = min(stop, int(self._chosen_at[following]))
+        if pause_at is not None and pause_at > self.done:
+            stop = min(stop, pause_at)
+        self._learn(self._stream.take(slice(self.done, stop)))
         self.done = stop
         return True
 
@@ -116,7 +136,7 @@ class Replay:
 
     def _names(self) -> Sequence[str]:
         """The models asked for."""
-        known = model_names(self._settings.learning)
+        known = [*model_names(), *rating_names(self._settings.learning)]
         names = known if self._plan.models is None else list(dict.fromkeys(self._plan.models))
         unknown = [name for name in names if name not in known]
         if unknown or not names:
@@ -124,42 +144,60 @@ class Replay:
                 f"unknown models: {', '.join(unknown) or 'none named'}; with learning.feedback = "
                 f'"{self._settings.learning.feedback}" there are {", ".join(known)}'
             )
+        if set(names) <= set(OF_RATINGS):
+            raise ConfigError(f"{', '.join(names)} rank nothing: name {LIVE} or another that does as well")
         return names
 
-    def _add_steps(self, names: Sequence[str]) -> Recorder:
-        """The configured model, and each algorithm that was asked for; what the first records."""
-        recorder = Recorder(self._settings)
-        self._steps[self._algorithm] = self._step(self._settings, recorder)
-        for algorithm in ALGORITHMS[self._settings.learning.feedback]:
-            if algorithm in names and algorithm not in self._steps:
-                learning = self._settings.learning.model_copy(update={"algorithm": algorithm})
-                settings = self._settings.model_copy(update={"learning": learning})
-                self._steps[algorithm] = self._step(settings, Recorder(settings))
-        return recorder
+    def _add_steps(self, names: Sequence[str]) -> None:
+        """Make what has to learn for these models; the first keeps histories and candidates for all."""
+        alone = [algorithm for algorithm in ALGORITHMS if algorithm in names]
+        if not alone or {LIVE, "item_mean"} & set(names):
+            self._add_step(self._algorithm, self._settings)
+        for algorithm in alone:
+            learning = self._settings.learning.model_copy(update={"algorithm": algorithm})
+            self._add_step(algorithm, self._settings.model_copy(update={"learning": learning}))
+        if "biased_mf" in names:
+            update = {"algorithm": "sgd", "rank": BIASED_MF_RANK}
+            learning = self._settings.learning.model_copy(update=update)
+            update_all = {"learning": learning, "sgd": BIASED_MF}
+            self._add_step("biased_mf", self._settings.model_copy(update=update_all))
 
-    def _step(self, settings: LearnerSettings, recorder: Recorder) -> Step:
+    def _add_step(self, name: str, settings: LearnerSettings) -> None:
+        """Make what learns, unless it is there already."""
+        if name in self._steps:
+            return
         learning, state = settings.learning, settings.state
         rows_max, ids_kept = self._users_max + self._items_max, settings.decode.event_ids_kept
         model = Model(learning.rank, rows_max, self._items_max, state.history_max, ids_kept)
-        return Step(model, create_learner(settings), recorder, learning, settings.prequential)
+        recorder = self._recorders[name] = Recorder(settings)
+        self._steps[name] = Step(model, create_learner(settings), recorder, learning, settings.als.recency)
 
-    def _create_ratings(self, live: Recorder) -> Ratings:
-        learning = self._settings.learning.model_copy(update={"rank": BIASED_MF_RANK})
-        settings = self._settings.model_copy(update={"learning": learning, "sgd": BIASED_MF})
-        recorder = Recorder(settings)
-        return Ratings(live, self._step(settings, recorder), recorder, self._users_max, self._items_max)
+    def _create_ratings(self, names: Sequence[str]) -> Ratings:
+        recorders = dict(self._recorders)
+        if LIVE in names:
+            recorders[LIVE] = recorders[self._algorithm]
+        simple: dict[str, Predictor] = {
+            "running_mean": RunningMean(),
+            "baseline": Baseline(self._users_max, self._items_max),
+        }
+        return Ratings(
+            {name: recorders[name] for name in names if name in recorders},
+            {name: simple[name] for name in names if name in simple},
+        )
 
     def _makers(self) -> dict[str, Callable[[], Expert]]:
-        """How to make each model; `live` is the same one as the algorithm that it runs."""
-        half_life_events = self._settings.prequential.half_life_events
-        factors = {name: Factors(step.model, half_life_events) for name, step in self._steps.items()}
+        """How to make each model; `live` ranks by the blend, or is the algorithm that it runs."""
+        factors = {name: Factors(step.model) for name, step in self._steps.items()}
+        learning = self._settings.learning
         return {
-            LIVE: lambda: factors[self._algorithm],
+            LIVE: lambda: (
+                Blend(self.model, learning.repeats) if learning.blends else factors[self._algorithm]
+            ),
             "als": lambda: factors["als"],
             "sgd": lambda: factors["sgd"],
-            "item_mean": lambda: ItemMean(self.model, half_life_events),
-            "item_to_item_cosine": lambda: ItemToItem(self.model, half_life_events, cosine_scores),
-            "item_to_item_directed": lambda: ItemToItem(self.model, half_life_events, directed_scores),
+            "item_mean": lambda: ItemMean(self.model),
+            "item_to_item_cosine": lambda: ItemToItem(self.model, cosine_scores),
+            "item_to_item_directed": lambda: ItemToItem(self.model, directed_scores),
             **popularities(self._items_max),
         }
 
@@ -172,28 +210,37 @@ class Replay:
             user = -1
         history = model.users.history(user)[0].astype(np.int64) if user >= 0 else np.zeros(0, np.int64)
         candidate = model.items.interactions[: model.item_count] > 0
-        if not self._plan.repeats:
+        if not self._settings.learning.repeats:
             candidate[history] = False
         if item < 0 or not candidate[item]:
             self._panel.miss()
         else:
-            self._panel.ask(Query(model.item_count, user, history), item, candidate, warm=user >= 0)
+            query = Query(model.item_count, user, history, int(event.time_ms[0]))
+            self._panel.ask(query, item, candidate, warm=user >= 0)
 
     def _learn(self, batch: Interactions) -> None:
         """One step of every algorithm; then the experts that count."""
         self._batch_seq += 1
         records = self._records(batch)
-        for algorithm, step in self._steps.items():
-            _, _, counts = step.learn(records, batch, self._batch_seq)
-            if algorithm == self._algorithm:
+        ends = self._ends(len(batch))
+        for name, step in self._steps.items():
+            _, _, counts = step.learn(records, batch, self._batch_seq, ends)
+            if name == self._main:
                 self._counts.update(counts)
         if self._ratings:
-            self._ratings.learn(records, batch, self._batch_seq)
+            self._ratings.learn()
         positive = np.flatnonzero(self._positive[self.done : self.done + len(batch)])
         if len(positive):
             users, items = _slots(self.model, batch)
             learnt = positive[(users[positive] >= 0) & (items[positive] >= 0)]
             self._panel.learn(users[learnt], items[learnt])
+
+    def _ends(self, count: int) -> I64:
+        """Where micro-batches end among the next `count` events, as numbers of them."""
+        every, stop = self._plan.batch_events, self.done + count
+        ends = np.arange(self.done // every * every + every, stop + 1, every)
+        last = [stop] if stop == len(self._stream) else []
+        return np.unique(np.append(ends, last)).astype(np.int64) - self.done
 
     def _records(self, batch: Interactions) -> Records:
         """The records that a log of one partition would hold, without their bytes."""
@@ -210,16 +257,21 @@ class Replay:
         )
 
 
-def model_names(learning: LearningConfig) -> list[str]:
-    """Every model that can be shown for a kind of feedback, in the order of reports."""
+def model_names() -> list[str]:
+    """Every model that ranks, in the order of reports."""
     return [
         LIVE,
-        *ALGORITHMS[learning.feedback],
+        *ALGORITHMS,
         "item_mean",
         "item_to_item_cosine",
         "item_to_item_directed",
         *popularities(0),
     ]
+
+
+def rating_names(learning: LearningConfig) -> list[str]:
+    """Every model that predicts ratings without ranking; none for implicit feedback."""
+    return list(OF_RATINGS) if learning.feedback == "explicit" else []
 
 
 def positives(stream: Interactions, settings: LearnerSettings) -> Mask:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from state.kernels import dot, mix
 from state.prefetch import prefetch
 from stream import refusal
+from stream.running_mean import mean_with, mean_without
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -49,6 +50,7 @@ class Rates(NamedTuple):
     adagrad: bool
     gradient_max: float
     norm_max: float
+    nonneg: bool = False
 
 
 class Sampling(NamedTuple):
@@ -90,6 +92,13 @@ def _combine(
         old_x, old_y = x[u, k], y[i, k]
         x[u, k] = kx * old_x - mx * old_y
         y[i, k] = ky * old_y - my * old_x
+
+
+@numba.njit(cache=True)
+def _project(x: F32, u: int) -> None:
+    """Negative components of x[u] become zero, which makes its norm no larger."""
+    for k in range(x.shape[1]):
+        x[u, k] = max(x[u, k], np.float32(0))
 
 
 @numba.njit(cache=True)
@@ -159,6 +168,9 @@ def _descend(
     )
     if refused == refusal.ACCEPTED:
         _combine(x, u, y, i, keep_x, move_x, keep_y, move_y)
+        if rates.nonneg:
+            _project(x, u)
+            _project(y, i)
         users.biases[u], users.accumulators[u] = bias_x, accumulator_x
         items.biases[i], items.accumulators[i] = bias_y, accumulator_y
     return refused
@@ -170,20 +182,6 @@ def _prefetch_row(side: Side, i: int) -> None:
     prefetch(side.vectors, i)
     prefetch(side.biases, i)
     prefetch(side.accumulators, i)
-
-
-@numba.njit(cache=True)
-def _mean_with(mean: F64, rating: float) -> tuple[float, float]:
-    """(mean, count) with one rating more."""
-    count = mean[1] + 1
-    return mean[0] + (rating - mean[0]) / count, count
-
-
-@numba.njit(cache=True)
-def _mean_without(mean: F64, rating: float) -> tuple[float, float]:
-    """(mean, count) with one rating fewer: the inverse of `_mean_with`."""
-    count = mean[1] - 1
-    return (mean[0] - (rating - mean[0]) / count, count) if count > 0 else (0.0, 0.0)
 
 
 @numba.njit(cache=True)
@@ -209,10 +207,10 @@ def explicit_kernel(
         deviation = np.float64(user_side.biases[u]) + item_side.biases[i] + cross
         predictions[e] = mean[0] + deviation
         if remove[e]:
-            moved_mean, count = _mean_without(mean, rating)
+            moved_mean, count = mean_without(mean, rating)
             slope = 2 * cross
         else:
-            moved_mean, count = _mean_with(mean, rating)
+            moved_mean, count = mean_with(mean, rating)
             slope = 2 * (moved_mean + deviation - rating)
         refused[e] = refusal.NOT_FINITE
         if math.isfinite(rating):
@@ -323,6 +321,7 @@ def implicit_kernel(
 ) -> None:
     """See `implicit`."""
     negatives = np.empty(sampling.negatives, np.int64)
+    known = item_count
     for e in range(users.shape[0]):
         if e + AHEAD_EVENTS < users.shape[0]:
             _prefetch_row(user_side, users[e + AHEAD_EVENTS])
@@ -334,8 +333,9 @@ def implicit_kernel(
         if remove[e] or strengths[e] <= 0:
             refused[e] = _learn_label(user_side, u, item_side, i, 0.0, weight, rates, touched)
             continue
+        known = max(known, i + 1)
         for draw in range(sampling.negatives):
-            negatives[draw] = _draw(positions[e], draw, item_count, recent, int(ring[1]), sampling)
+            negatives[draw] = _draw(positions[e], draw, known, recent, int(ring[1]), sampling)
             _prefetch_row(item_side, negatives[draw])
         worst = _learn_label(user_side, u, item_side, i, 1.0, weight, rates, touched)
         for negative in negatives:
@@ -369,9 +369,10 @@ def implicit(
 
     The score is b_i + x_u . y_i, the loss the binary cross-entropy of its logistic function, weighted with
     |strength|. A positive strength is one step towards 1 and one towards 0 for each negative, drawn from
-    `recent` with probability `recent_share`, else from all ordinals below `item_count`; a draw of the
-    positive itself is skipped. Any other strength, and `remove`, is one step towards 0. Users have no
-    biases. What is drawn depends on the event's position, the seed, `item_count` and `recent` only.
+    `recent` with probability `recent_share`, else from all ordinals below `item_count` and up to the largest
+    liked so far; a draw of the positive itself is skipped. Any other strength, and `remove`, is one step
+    towards 0. Users have no biases. What is drawn depends on the event's position, the seed, `item_count`,
+    `recent` and the items liked so far only.
 
     `users` int64 [n] are rows of their side; `items` int64 [n] ordinals, which are rows of theirs;
     `strengths` float32 [n]; `remove` bool [n]; `positions` uint64 [n] hashes of the records' positions;
@@ -392,7 +393,7 @@ def implicit(
     assert len(held) == 0 or 0 <= held.min() <= held.max() < len(item_side.vectors)
     assert touched.dtype == np.uint8
     assert touched.shape == (len(item_side.vectors),)
-    assert len(users) == 0 or 0 < item_count <= len(item_side.vectors)
+    assert 0 <= item_count <= len(item_side.vectors)
     implicit_kernel(
         users,
         items,
@@ -439,7 +440,7 @@ def initial_vectors(hashes: U64, rank: int, seed: int, std: float) -> F32:
 
 def _typed(rates: Rates) -> Rates:
     """The same rates with exact types, so that the kernels are compiled once."""
-    step, step_bias, reg, reg_bias, adagrad, gradient_max, norm_max = rates
+    step, step_bias, reg, reg_bias, adagrad, gradient_max, norm_max, nonneg = rates
     return Rates(
         float(step),
         float(step_bias),
@@ -448,6 +449,7 @@ def _typed(rates: Rates) -> Rates:
         bool(adagrad),
         float(gradient_max),
         float(norm_max),
+        bool(nonneg),
     )
 
 

@@ -1,14 +1,14 @@
 """The pure pipeline: one micro-batch of interactions in, what to commit out.
 
-    duplicates out -> what each means -> rows for new users and items -> histories
-        -> predict (prequential) -> learn -> what changed
+    duplicates out -> what each means -> rows for new users and items
+        -> walk over the events: predict (prequential), then learn -> what changed
 
 No clock, no randomness, no I/O: the same batch on the same model gives the same bits.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,15 @@ import numpy.typing as npt
 from state import maps
 from state.factors import Table
 from state.model import Model
+from state.neighbour_rows import pack_steps
 from state.store import Rows
-from stream import popularity
-from stream.config import LearningConfig, PrequentialConfig
+from stream import als
+from stream.config import LearningConfig
 from stream.events import I32, I64, U8, U64, Changed, Interactions, Learnable, Records, Rejected
-from stream.learner import Learner
+from stream.learner import Learner, refusals
 from stream.meaning import strengths
-from stream.prequential import Prequential, position_hashes
+from stream.prequential import Prequential, position_hashes, sampled
+from stream.walk import LEARN_EVERY, Options, Walk, Walked
 
 Mask = npt.NDArray[np.bool_]
 Spans = tuple[U8, I64, I32, U64]
@@ -47,10 +49,12 @@ class Step:
         learner: Learner,
         prequential: Prequential,
         learning: LearningConfig,
-        evaluation: PrequentialConfig,
+        recency: float,
     ) -> None:
+        """`recency` is `als.recency`."""
         self.model, self.learner, self.prequential = model, learner, prequential
-        self._learning, self._evaluation = learning, evaluation
+        self._learning = learning
+        self._walk = Walk(model, _options(learning, learner, recency))
         self.frozen = learning.freeze
 
     def __call__(self, records: Records, interactions: Interactions, batch_seq: int) -> Outcome:
@@ -62,9 +66,13 @@ class Step:
         return Outcome(self._pack(changed), rejected, counts)
 
     def learn(
-        self, records: Records, interactions: Interactions, batch_seq: int
+        self, records: Records, interactions: Interactions, batch_seq: int, ends: I64 | None = None
     ) -> tuple[Changed, tuple[Rejected, ...], Mapping[str, int]]:
-        """Learn one batch: rows that changed, records to reject, and counts by name."""
+        """Learn one batch: rows that changed, records to reject, and counts by name.
+
+        With `ends` int64 [m] it is not one micro-batch: one ends after each of these numbers of interactions,
+        and what follows the last is the beginning of another.
+        """
         counts: Counter[str] = Counter(events=len(interactions))
         strength, meaningful = strengths(interactions, self._learning)
         wanted = meaningful | interactions.remove
@@ -74,15 +82,15 @@ class Step:
         wanted &= admitted & ~duplicate
         counts["duplicates"] = int(duplicate.sum())
         changed, learnt = _nothing(), 0
-        if wanted.any():
+        ends = np.array([len(interactions)], np.int64) if ends is None else ends
+        if wanted.any() or self._walk.is_due:
+            born = self.model.user_count, self.model.item_count
             users, items = self._rows_of(interactions, wanted, batch_seq)
-            known = wanted & (users >= 0) & (items >= 0)
-            events = self._learnable(records, interactions, users, items, strength, known)
-            self.prequential.score(self.model, events)
-            if not self.frozen:
-                clock = self.model.clock
-                changed = self._learn(events, batch_seq)
-                learnt = self.model.clock - clock
+            known = np.flatnonzero(wanted & (users >= 0) & (items >= 0))
+            events = _learnable(records, interactions, users, items, strength, known)
+            clock = self.model.clock
+            changed = self._learn(events, batch_seq, born, np.searchsorted(known, ends))
+            learnt = self.model.clock - clock
         counts["frozen" if self.frozen else "learnt"] = int(wanted.sum()) if self.frozen else learnt
         counts["not_learnt"] = int((admitted & ~duplicate).sum()) - counts["frozen"] - counts["learnt"]
         counts.update({f"refused_{reason}": n for reason, n in changed.refused.items()})
@@ -150,87 +158,32 @@ class Step:
             slots[others] = table.find(buffer, start[others], length[others], hashes[others])
         return slots
 
-    def _learnable(
-        self,
-        records: Records,
-        interactions: Interactions,
-        users: I64,
-        items: I64,
-        strength: npt.NDArray[np.float32],
-        known: Mask,
-    ) -> Learnable:
-        """The events to be learnt, with histories not yet touched."""
-        keep = np.flatnonzero(known)
-        record = interactions.record[keep]
-        return Learnable(
-            users[keep],
-            items[keep],
-            strength[keep],
-            interactions.remove[keep],
-            position_hashes(records.partitions[record], records.offsets[record], interactions.part[keep]),
-        )
-
-    def _learn(self, events: Learnable, batch_seq: int) -> Changed:
-        """Histories, factors and popularity, in this order."""
+    def _learn(self, events: Learnable, batch_seq: int, born: tuple[int, int], ends: I64) -> Changed:
+        """Walk over the events, then learn what that has not; which rows changed."""
         model = self.model
-        events = self._remember(events)
-        if not len(events):
+        ranked = self.prequential.chosen(model, events)
+        teaches = sampled(events.positions, LEARN_EVERY, self._learning.seed + 1)
+        recalled = None if self.frozen else self.learner.recall(model, events)
+        walked = self._walk(events, ranked, teaches, born, ends, learns=not self.frozen)
+        self.prequential.rank(walked.ranks, walked.clocks)
+        if self.frozen:
             return _nothing()
-        changed = self.learner.learn(model, events)
+        events = _kept(events, walked)
+        changed = self.learner.learn(model, events, born[1], recalled) if len(events) else _nothing()
         if len(changed.predictions):
             self.prequential.rate(changed.predictions, events)
-        liked = ~events.remove & (events.strengths > 0)
-        np.add.at(model.users.interactions, events.users, np.where(events.remove, -1, 1).astype(np.int32))
-        np.add.at(model.items.interactions, events.items, np.where(events.remove, -1, 1).astype(np.int32))
-        popularity.count(
-            events.items,
-            liked,
-            model.items.popularity,
-            model.items.popular_at,
-            model.clock,
-            self._evaluation.half_life_events,
-        )
-        model.globals["clock"][0] += len(events)
+        steps = _steps(walked)
         model.users.changed_at[changed.users] = batch_seq
         model.items.changed_at[changed.items] = batch_seq
-        return changed
-
-    def _remember(self, events: Learnable) -> Learnable:
-        """Bring the histories up to date, in event order; what a `remove` did not find is left out."""
-        model = self.model
-        ordinals = model.users.ordinals[events.users].astype(np.int64)
-        strength, keep = events.strengths.copy(), np.ones(len(events), np.bool_)
-        start = 0
-        for i in [*np.flatnonzero(events.remove).tolist(), len(events)]:
-            model.users.append(events.users[start:i], events.items[start:i], strength[start:i])
-            if self.learner.keeps_item_history:
-                model.items.append(events.items[start:i], ordinals[start:i], strength[start:i])
-            if i < len(events):
-                strength[i] = self._forget(int(events.users[i]), int(events.items[i]), int(ordinals[i]))
-                keep[i] = not np.isnan(strength[i])
-            start = i + 1
-        return Learnable(
-            events.users[keep],
-            events.items[keep],
-            strength[keep],
-            events.remove[keep],
-            events.positions[keep],
-        )
-
-    def _forget(self, user: int, item: int, user_ordinal: int) -> float:
-        """Take the latest such interaction out of both histories; its strength, NaN if neither has it.
-
-        Histories are bounded, so one side may remember what the other does not.
-        """
-        of_user = self.model.users.remove(user, item)
-        if not self.learner.keeps_item_history:
-            return of_user
-        of_item = self.model.items.remove(item, user_ordinal)
-        return of_item if np.isnan(of_user) else of_user
+        if steps is not None:
+            model.neighbours.changed_at[steps.ordinals] = batch_seq
+        refused = {**changed.refused, **refusals(walked.refused)}
+        return replace(changed, refused=refused, neighbours=steps)
 
     def _pack(self, changed: Changed) -> tuple[Rows, ...]:
         names = ("counts", "clock", *self.learner.globals_changed) if len(changed.users) else ()
-        return self.model.pack(changed.users, changed.items, names)
+        rows = self.model.pack(changed.users, changed.items, names)
+        return rows if changed.neighbours is None else (*rows, changed.neighbours)
 
 
 def _user_spans(interactions: Interactions) -> Spans:
@@ -239,6 +192,60 @@ def _user_spans(interactions: Interactions) -> Spans:
 
 def _item_spans(interactions: Interactions) -> Spans:
     return interactions.buffer, interactions.item_start, interactions.item_length, interactions.item_hash
+
+
+def _options(learning: LearningConfig, learner: Learner, recency: float) -> Options:
+    penalties = learner.penalties or als.Penalties(0.0, 0.0, 0.0, 0.0, False)
+    solves = learner.penalties is not None
+    return Options(
+        learning.blends,
+        solves,
+        learner.keeps_item_history,
+        learning.repeats,
+        recency,
+        penalties,
+        learning.seed,
+    )
+
+
+def _learnable(
+    records: Records,
+    interactions: Interactions,
+    users: I64,
+    items: I64,
+    strength: npt.NDArray[np.float32],
+    keep: I64,
+) -> Learnable:
+    """The interactions `keep` int64 [n]."""
+    record = interactions.record[keep]
+    return Learnable(
+        users[keep],
+        items[keep],
+        strength[keep],
+        interactions.remove[keep],
+        position_hashes(records.partitions[record], records.offsets[record], interactions.part[keep]),
+        interactions.time_ms[keep],
+    )
+
+
+def _kept(events: Learnable, walked: Walked) -> Learnable:
+    """The events but a `remove` that found nothing; the others have the strength they took back."""
+    kept = walked.kept
+    return Learnable(
+        events.users[kept],
+        events.items[kept],
+        walked.strengths[kept],
+        events.remove[kept],
+        events.positions[kept],
+        events.times_ms[kept],
+    )
+
+
+def _steps(walked: Walked) -> Rows | None:
+    """The steps on lists of neighbours as rows, if there were any."""
+    taken = slice(0, int(walked.steps[0]))
+    columns = walked.owners[taken], walked.others[taken], walked.forward[taken], walked.backward[taken]
+    return pack_steps(*columns) if walked.steps[0] else None
 
 
 def _nothing() -> Changed:

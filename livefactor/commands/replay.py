@@ -39,7 +39,7 @@ def replay(
     ] = None,
     explicit: Annotated[
         bool,
-        typer.Option("--explicit", help="Values are ratings to predict: learning.feedback=explicit, by sgd."),
+        typer.Option("--explicit", help="Values are ratings to predict: learning.feedback=explicit."),
     ] = False,
     repeats: Annotated[
         bool, typer.Option("--repeats", help="Items of a user's history stay candidates, and count.")
@@ -61,6 +61,10 @@ def replay(
     show_progress: Annotated[
         bool, typer.Option("--progress", help="Say how far it is even where nobody watches.")
     ] = False,
+    report_directory: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="Write index.html, with plots, and replay.json there."),
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -72,32 +76,47 @@ def replay(
     """
     from livefactor.recording import read
     from livefactor.replay import report, run
+    from livefactor.report import prepare, write
     from stream.replay import Plan
 
-    settings = settings_of(config, [*(overrides or []), *_short(min_value, explicit)])
-    plan = Plan(repeats, sample, batch, [name.strip() for name in models.split(",")] if models else None)
+    settings = settings_of(config, [*(overrides or []), *short_settings(min_value, explicit, repeats)])
+    plan = Plan(sample, batch, [name.strip() for name in models.split(",")] if models else None)
+    if report_directory:
+        prepare(report_directory)
     recording = read(file, settings.decode, strict=strict, limit=limit)
-    _tell(recording)
-    with _progress(f"replaying {file.name}", len(recording.stream), show_progress) as advance:
-        measured = run(recording, settings, plan, k, lambda done, detail: advance(done, detail=detail))
+    tell_of_file(recording)
+    with progress_if_wanted(f"replaying {file.name}", len(recording.stream), show_progress) as advance:
+        measured = run(
+            recording,
+            settings,
+            plan,
+            k,
+            lambda done, detail: advance(done, detail=detail),
+            traced=report_directory is not None,
+        )
     _tell_counts(measured.result.counts)
     facts = report(recording, measured, settings, plan, k)
     if as_json:
         print_json(facts)
     else:
         _print(facts)
+    if report_directory:
+        note(f"report: {write(report_directory, file.name, recording, measured, facts)}")
     if recording.damage:
         raise typer.Exit(1)
 
 
-def _short(min_value: float | None, explicit: bool) -> list[str]:
+def short_settings(min_value: float | None, explicit: bool, repeats: bool) -> list[str]:
     """Settings that short options stand for."""
     chosen = [] if min_value is None else [f"learning.min_value={min_value}"]
-    return [*chosen, "learning.feedback=explicit", "learning.algorithm=sgd"] if explicit else chosen
+    if explicit:
+        chosen += ["learning.feedback=explicit"]
+    return [*chosen, "learning.repeats=true"] if repeats else chosen
 
 
 @contextmanager
-def _progress(description: str, total: int, wanted: bool) -> Iterator[Advance]:
+def progress_if_wanted(description: str, total: int | None, wanted: bool) -> Iterator[Advance]:
+    """A progress display if a person watches or it is wanted."""
     if wanted or person_watches_progress():
         with progress(description, total) as advance:
             yield advance
@@ -105,7 +124,7 @@ def _progress(description: str, total: int, wanted: bool) -> Iterator[Advance]:
         yield lambda done, total=None, detail="": None
 
 
-def _tell(recording: "Recording") -> None:
+def tell_of_file(recording: "Recording") -> None:
     """What is odd about the file."""
     if not recording.sorted:
         note("the rows were not in time order: sorted, rows of the same time as they stood")

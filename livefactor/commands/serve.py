@@ -21,7 +21,8 @@ def serve(config: ConfigOption = None, overrides: SetOption = None) -> None:
         settings.serving,
         identity_of_scorer(settings),
         settings.topics.interactions,
-        settings.prequential.half_life_events,
+        blends=settings.learning.blends,
+        repeats=settings.learning.repeats,
         started=lambda port: print(f"listening on {host}:{port}", flush=True),
     )
 

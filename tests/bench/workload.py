@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,11 @@ def records(stream: Stream) -> Iterator[tuple[bytes, bytes]]:
 
 def fill(bootstrap: str, topic: str, stream: Stream) -> float:
     """Publish a stream as fast as it goes; seconds it took until everything was acknowledged."""
+    return publish(bootstrap, topic, records(stream))
+
+
+def publish(bootstrap: str, topic: str, keyed: Iterator[tuple[bytes, bytes]]) -> float:
+    """Publish (key, value) of each record; seconds it took until everything was acknowledged."""
     start_s = time.perf_counter()
     producer = Producer(
         {
@@ -82,8 +88,7 @@ def fill(bootstrap: str, topic: str, stream: Stream) -> float:
             "queue.buffering.max.messages": 2 * QUEUED_MAX,
         }
     )
-    for first in range(0, len(stream), CHUNK):
-        batch = [{"key": key, "value": value} for key, value in records(stream[first : first + CHUNK])]
+    while batch := [{"key": key, "value": value} for key, value in islice(keyed, CHUNK)]:
         if producer.produce_batch(topic, batch) != len(batch):
             raise RuntimeError("the producer's queue is full")
         while len(producer) > QUEUED_MAX:

@@ -33,6 +33,7 @@ COMMANDS = (
     "serve",
     "publish",
     "replay",
+    "tune",
     "recommend",
     "score",
     "topics",
@@ -40,6 +41,7 @@ COMMANDS = (
     "state",
     "control",
     "doctor",
+    "explain-factors",
 )
 
 Done = subprocess.CompletedProcess[str]
@@ -185,9 +187,11 @@ def test_a_scorer_that_is_not_there_is_exit_code_1_with_what_to_do():
     assert "start `livefactor serve`" in done.stderr
 
 
-@pytest.mark.parametrize("command", [("digest",), ("inspect",), ("upgrade",)])
+@pytest.mark.parametrize(
+    "command", [("state", "digest"), ("state", "inspect"), ("state", "upgrade"), ("explain-factors",)]
+)
 def test_a_missing_store_is_named(tmp_path: Path, command: tuple[str, ...]):
-    done = livefactor("state", *command, "--set", f"state.directory={tmp_path}")
+    done = livefactor(*command, "--set", f"state.directory={tmp_path}")
     assert done.returncode == 1
     assert "holds no store" in done.stderr
 
@@ -293,6 +297,27 @@ def test_inspect_shows_where_the_store_stands(learnt: Place):
     assert sum(interactions) == EVENTS + 2
     assert (facts["users_flushed"], facts["items_flushed"]) == (50, len({i * i % 31 for i in range(EVENTS)}))
     assert facts["identity"]["rank"] == 8
+
+
+def test_factors_are_explained_by_their_top_items(learnt: Place):
+    facts = learnt.json("explain-factors", "--top", "3")
+    assert facts["items"] == len({i * i % 31 for i in range(EVENTS)})
+    assert not facts["nonnegative"]
+    assert sorted(each["dimension"] for each in facts["dimensions"]) == list(range(8))
+    assert sum(each["share"] for each in facts["dimensions"]) == pytest.approx(1)
+    assert any(each["items"] for each in facts["dimensions"])
+    for each in facts["dimensions"]:
+        components = [item["component"] for item in each["items"]]
+        assert len(components) <= 3
+        assert components == sorted(components, reverse=True)
+        assert all(re.fullmatch(r"item-\d+", item["item_id"]) for item in each["items"])
+
+
+def test_factors_are_explained_in_lines_with_a_word_on_negative_components(learnt: Place):
+    done = learnt.run("explain-factors")
+    assert done.stdout.splitlines()[0] == "dimension\tshare\titems"
+    assert len(done.stdout.splitlines()) == 9
+    assert "learning.nonneg = true" in done.stderr
 
 
 def test_dead_letters_are_listed_once_with_coordinates_and_reason(learnt: Place):

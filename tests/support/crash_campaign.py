@@ -10,7 +10,7 @@ from crash_log import Publisher, Stored, TopicReader, number_of, values_of
 from crash_stream import Account
 
 from protos.events_pb2 import CommandResult
-from state.codec import EVENT_IDS, GLOBAL, ITEM, USER
+from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
 from state.errors import StoreMissingError
 from state.factors import Table
 from state.model import Model
@@ -197,15 +197,15 @@ def read_model(settings: LearnerSettings, reader: Reader, flushed_through: int) 
     """All rows of a store, resident at once, and how many different users and items there are by scanning."""
     state, learning = settings.state, settings.learning
     model = Model(learning.rank, 20_000, 10_000, state.history_max, settings.decode.event_ids_kept)
-    seen: dict[int, set[int]] = {USER: set(), ITEM: set(), GLOBAL: set(), EVENT_IDS: set()}
-    for kind in seen:
+    seen: dict[int, set[int]] = {USER: set(), ITEM: set()}
+    for kind in (USER, ITEM, GLOBAL, EVENT_IDS, NEIGHBOURS):
         for rows in reader.scan(kind):
             model.apply(rows)
-            seen[kind].update(rows.ordinals.tolist())
+            seen.setdefault(kind, set()).update(rows.ordinals.tolist())
     for entry in reader.journal(flushed_through):
+        model.follow(entry)
         for rows in entry.rows:
-            model.apply(rows)
-            seen[rows.kind].update(rows.ordinals.tolist())
+            seen.setdefault(rows.kind, set()).update(rows.ordinals.tolist())
     return model, len(seen[USER]), len(seen[ITEM])
 
 

@@ -20,7 +20,8 @@ def main() -> None:
             ServingConfig(**arguments["serving"]),
             arguments["identity"],
             arguments["topic"],
-            half_life_events=700.0,
+            blends=False,
+            repeats=False,
             started=lambda port: print(port, flush=True),
         )
     except ConfigError as error:

@@ -96,7 +96,7 @@ class ToyModel:
     def popular(self, k: int) -> list[str]:
         """The recommendation for a stranger, the slow way; all counts are as of the same event."""
         items = self.model.items
-        order = sorted(range(items.size), key=lambda i: (-items.popularity[i], i))[:k]
+        order = sorted(range(items.size), key=lambda i: (-items.counts[i, 2], i))[:k]
         return [name.decode() for name in items.ids(np.array(order, np.int64))]
 
     def _change(self, side: str, names: list[str], vector: tuple[float, ...] | None) -> np.ndarray:
@@ -116,5 +116,5 @@ class ToyModel:
             table.vectors[slots], table.bias[slots] = vector, 0.0
         table.changed_at[slots] = self.batch_seq
         if side == "item":
-            table.popularity[slots] = self.random.uniform(1, 100, len(slots))
+            table.counts[slots, 2] = self.random.uniform(1, 100, len(slots))
         return slots

@@ -84,7 +84,9 @@ class Row:
         vector = self.vector - rates.step * shrink * gradient
         bias = self.bias - rates.step_bias * shrink * bias_gradient
         finite = np.isfinite(vector).all() and np.isfinite([bias, accumulator]).all()
-        return Row(vector, bias, accumulator) if finite and np.linalg.norm(vector) <= rates.norm_max else None
+        if not finite or np.linalg.norm(vector) > rates.norm_max:
+            return None
+        return Row(np.maximum(vector, 0) if rates.nonneg else vector, bias, accumulator)
 
 
 @dataclass
@@ -158,10 +160,12 @@ class Sgd:
 
 
 NEIGHBOUR_WEIGHTS = (1.0, 0.6, 0.4, 0.25, 0.15)
+DECAYS = (0.99, 0.995, 0.999, 0.9999, 1.0)
+SMOOTHERS = (0.03, 0.3, 3.0)
 
 
 class Neighbours:
-    """Bounded lists of neighbours, owner -> [[other, forward, backward]], float32: ties are ties in both."""
+    """Bounded lists of neighbours, owner -> [[other, forward, backward]], in twentieths."""
 
     def __init__(self, slots):
         self.slots, self.lists = slots, {}
@@ -173,7 +177,7 @@ class Neighbours:
             if entry[0] == other:
                 return entry
         if len(entries) < self.slots:
-            entries.append([other, np.float32(0), np.float32(0)])
+            entries.append([other, 0, 0])
             return entries[-1]
         smallest = min(entries, key=lambda entry: entry[1] + entry[2])
         smallest[0] = other
@@ -183,5 +187,117 @@ class Neighbours:
         """`item` came after `last`, newest first."""
         for weight, before in zip(NEIGHBOUR_WEIGHTS, last, strict=False):
             if before != item:
-                self.slot(before, item)[1] += np.float32(weight)
-                self.slot(item, before)[2] += np.float32(weight)
+                self.slot(before, item)[1] += round(20 * weight)
+                self.slot(item, before)[2] += round(20 * weight)
+
+    def strengths(self, counts, last):
+        """candidate -> [a1, a2, a3, a4]."""
+        found = {}
+        for q, (weight, owner) in enumerate(zip(NEIGHBOUR_WEIGHTS, last, strict=False)):
+            for other, forward, backward in self.lists.get(owner, []):
+                a = found.setdefault(other, np.zeros(4))
+                share = weight / 20 / (counts[owner] + 10)
+                a += [
+                    share * forward * (q == 0),
+                    share * forward,
+                    weight / 20 * (forward + backward / 2) / math.sqrt(counts[owner]),
+                    share * backward,
+                ]
+        return found
+
+    def features(self, counts, total, last):
+        """candidate -> its eight features."""
+        found = {}
+        for item, (a1, a2, a3, a4) in self.strengths(counts, last).items():
+            share = counts[item] / total
+            logs = [math.log1p(a / scale) for a in (a1, a2, a4) for scale in (share * 10, 0.01)]
+            cosine = a3 / math.sqrt(counts[item])
+            found[item] = [*logs, math.log1p(cosine / 0.01), math.log1p(cosine / 0.1)]
+        return found
+
+
+def decayed_counts(events, item, clock):
+    """Counts of `item` at `clock`, for each decay, from all `events`: (number, item), numbered from 1."""
+    return [sum(d ** (clock - number) for number, other in events if other == item) for d in DECAYS]
+
+
+def popularity_features(events, item, clock):
+    """Logs of the smoothed decayed counts."""
+    counts = decayed_counts(events, item, clock)
+    return [math.log(count + smoother) for count in counts for smoother in SMOOTHERS]
+
+
+def normed(vector):
+    """The vector at length one; zero stays zero."""
+    length = np.linalg.norm(vector.astype(np.float64))
+    return vector / length if length else np.zeros(len(vector))
+
+
+def newton_step(weights, curvature, candidates, log_expected, forgetting, ridge):
+    """(weights, curvature) after one event on `candidates` [n, d], the positive first."""
+    logits = candidates @ weights - log_expected
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    mean = p @ candidates
+    covariance = (candidates.T * p) @ candidates - np.outer(mean, mean)
+    curvature = forgetting * curvature + (1 - forgetting) * ridge * np.eye(len(weights)) + covariance
+    return weights + np.linalg.solve(curvature, candidates[0] - mean), curvature
+
+
+def explicit_row(y, biases, others, ratings, mean, penalties):
+    """(bias, vector) of a row from its ratings, oldest first, by dense normal equations in float64."""
+    if not len(others):
+        return 0.0, np.zeros(y.shape[1])
+    age = np.arange(len(others))[::-1]
+    weights = float(penalties.recency) ** age
+    z = np.column_stack((np.ones(len(others)), y[others].astype(np.float64)))
+    deviations = np.asarray(ratings, np.float64) - mean - biases[others]
+    ridge = penalties.reg + penalties.reg_per_rating * weights.sum()
+    matrix = (z.T * weights) @ z + np.diag([penalties.reg_bias, *[ridge] * y.shape[1]])
+    solution = np.linalg.solve(matrix, (z.T * weights) @ deviations)
+    if math.isinf(penalties.level_reg):
+        return solution[0], solution[1:]
+    recent = float(penalties.level_recency) ** age
+    level = recent @ (deviations - z @ solution) / (penalties.level_reg + recent.sum())
+    return solution[0] + level, solution[1:]
+
+
+class ExplicitAls:
+    """The explicit ALS learner on dictionaries of lists."""
+
+    def __init__(self, x, y, history_max, user_penalties, item_penalties):
+        self.x, self.y = x.astype(np.float64), y.astype(np.float64)
+        self.user_biases, self.item_biases = np.zeros(len(x)), np.zeros(len(y))
+        self.of_user, self.of_item = [[] for _ in x], [[] for _ in y]
+        self.history_max, self.ratings = history_max, []
+        self.user_penalties, self.item_penalties = user_penalties, item_penalties
+
+    @property
+    def mean(self):
+        """Of all ratings there are."""
+        return float(np.mean(self.ratings)) if self.ratings else 0.0
+
+    def learn(self, user, item, rating, remove=False):
+        """Predict, remember or forget, solve the user, then the item."""
+        prediction = self.mean + self.user_biases[user] + self.item_biases[item] + self.x[user] @ self.y[item]
+        for histories, row, other in ((self.of_user, user, item), (self.of_item, item, user)):
+            if remove:
+                places = [n for n, (known, _) in enumerate(histories[row]) if known == other]
+                histories[row] = [pair for n, pair in enumerate(histories[row]) if n not in places[-1:]]
+            else:
+                histories[row] = [*histories[row], (other, rating)][-self.history_max :]
+        if remove:
+            self.ratings.remove(rating)
+        else:
+            self.ratings.append(rating)
+        self.user_biases[user], self.x[user] = self._solved(
+            self.of_user[user], self.y, self.item_biases, self.user_penalties
+        )
+        self.item_biases[item], self.y[item] = self._solved(
+            self.of_item[item], self.x, self.user_biases, self.item_penalties
+        )
+        return prediction
+
+    def _solved(self, history, vectors, biases, penalties):
+        others = [other for other, _ in history]
+        return explicit_row(vectors, biases, others, [r for _, r in history], self.mean, penalties)

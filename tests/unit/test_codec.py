@@ -157,10 +157,10 @@ def test_a_row_is_what_the_format_says():
     slots = rows.add(*spans([b"ann"]), np.array([6]))
     rows.vectors[slots] = [1.5, -2.0]
     rows.bias[slots], rows.accumulator[slots] = 0.25, 0.5
-    rows.interactions[slots], rows.changed_at[slots] = 3, 4
+    rows.interactions[slots], rows.changed_at[slots], rows.last_event_ms[slots] = 3, 4, 5
     rows.append(np.repeat(slots, 2), np.array([8, 9]), np.array([1.0, -1.0], np.float32))
     expected = (
-        b"\x01" + struct.pack("<HH", 3, 2) + b"ann" + struct.pack("<2fffiq", 1.5, -2.0, 0.25, 0.5, 3, 4)
+        b"\x01" + struct.pack("<HH", 3, 2) + b"ann" + struct.pack("<2fffiqq", 1.5, -2.0, 0.25, 0.5, 3, 4, 5)
     )
     assert rows.pack(slots).row(0) == expected + struct.pack("<2I2f", 8, 9, 1.0, -1.0)
 

@@ -27,6 +27,7 @@ from state.errors import StoreCorruptError
 from state.memory import MemoryStore
 from state.model import Model
 from state.writer import RocksWriter
+from stream import als
 from stream.bases import begin
 from stream.engine import Engine
 from stream.identity import identity
@@ -34,6 +35,7 @@ from stream.identity import identity
 LEARNERS = {
     "als": {"algorithm": "als"},
     "sgd implicit": {"algorithm": "sgd"},
+    "als explicit": {"algorithm": "als", "feedback": "explicit"},
     "sgd explicit": {"algorithm": "sgd", "feedback": "explicit"},
 }
 every_learner = pytest.mark.parametrize("learning", LEARNERS.values(), ids=list(LEARNERS))
@@ -178,7 +180,9 @@ def test_a_new_user_and_a_new_item_in_one_event_can_both_be_scored(learning):
 
 def test_als_after_a_remove_is_als_without_the_event():
     """Unlearning is exact: the same rows as a fresh solve of the histories that are left."""
-    settings = small_settings(learning={"algorithm": "als"}, state={"history_max": 50})
+    settings = small_settings(
+        learning={"algorithm": "als"}, als={"alpha": 0.001, "reg": 0.5}, state={"history_max": 50}
+    )
     values = [event(f"u{n % 7}", f"i{n * 5 % 9}") for n in range(40)]
     feed = Feed()
     engine = Engine(settings, MemoryStore())
@@ -212,8 +216,26 @@ def counts(engine):
 
 def resolve(engine):
     """Solve all rows once more from the histories there are, so that where they started is forgotten."""
-    for side, table in (("user", engine.model.users), ("item", engine.model.items)):
-        engine.learner._solve(engine.model, side, table.slots, 0.9 if side == "user" else 1.0)
+    model = engine.model
+    sides = {"user": (model.users, model.items, 0.95), "item": (model.items, model.users, 1.0)}
+    for side, (table, others, recency) in sides.items():
+        bounds, ordinals, strengths = table.histories(table.slots)
+        confidences, values = np.empty_like(strengths), np.empty_like(strengths)
+        als.interaction_weights(bounds, strengths, recency, confidences, values)
+        names = ("gramian_user", "gramian_item") if side == "user" else ("gramian_item", "gramian_user")
+        als.solve_rows(
+            table.slots,
+            bounds,
+            others.find_ordinals(ordinals),
+            confidences,
+            values,
+            table.vectors,
+            others.vectors,
+            *(model.globals[name] for name in names),
+            others.size,
+            *engine.learner.penalties[:4],
+            np.zeros(table.size, np.uint8),
+        )
 
 
 @every_learner
@@ -376,7 +398,9 @@ def test_a_batch_counts_like_its_parts():
 @every_learner
 def test_refused_updates_keep_the_old_rows_and_are_counted(learning):
     engine = engine_with(
-        learning={**learning, "norm_max": 1e-2, "init_std": 4e-3}, sgd={"step": 10.0, "adagrad": False}
+        learning={**learning, "norm_max": 1e-2, "init_std": 4e-3},
+        als={"explicit_reg": 1e-4, "explicit_reg_per_rating": 0.0},
+        sgd={"step": 10.0, "adagrad": False},
     )
     feed = Feed()
     likes = [event(f"u{k}", f"i{k % 3}", value=5.0 - 4 * (k % 2)) for k in range(9)]

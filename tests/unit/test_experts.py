@@ -5,6 +5,7 @@ import pytest
 
 from state.model import Model
 from state.neighbours import cosine_scores, directed_scores
+from state.popularity import COMMON
 from stream.experts import (
     DECAYS,
     DecayedPopularity,
@@ -26,7 +27,7 @@ def ordinals(*items: int) -> np.ndarray:
 
 
 def query(items: int, user: int = 0, history: np.ndarray = NOBODY) -> Query:
-    return Query(items, user, history)
+    return Query(items, user, history, 0)
 
 
 def tell(expert, items):
@@ -90,26 +91,26 @@ def model():
     model.items.vectors[:3] = random.normal(size=(3, 4))
     model.users.vectors[0] = random.normal(size=4)
     model.items.bias[:3] = 0.5, 0, -1
-    model.items.popularity[:3] = 1, 5, 2
+    model.items.counts[:3, COMMON] = 1, 5, 2
     model.globals["counts"][:] = 1, 3
     return model
 
 
 def test_factors_are_biases_and_inner_products(model):
-    answer = Factors(model, 100).answer(query(3))
+    answer = Factors(model).answer(query(3))
     expected = model.items.bias[:3] + model.items.vectors[:3] @ model.users.vectors[0]
     np.testing.assert_allclose(answer.scores, expected, rtol=1e-6)
     assert not answer.are_counts
 
 
 def test_strangers_are_told_what_is_popular(model):
-    for answer in (Factors(model, 100).answer(query(3, user=-1)), ItemMean(model, 100).answer(query(3))):
+    for answer in (Factors(model).answer(query(3, user=-1)), ItemMean(model).answer(query(3))):
         np.testing.assert_allclose(answer.scores, [1, 5, 2])
         assert answer.are_counts
 
 
 def test_item_mean_looks_at_the_last_five(model):
-    expert = ItemMean(model, 100)
+    expert = ItemMean(model)
     long = expert.answer(query(3, history=ordinals(0, 1, 1, 2, 1, 2))).scores.copy()
     short = expert.answer(query(3, history=ordinals(1, 1, 2, 1, 2))).scores
     assert np.array_equal(long, short)
@@ -125,7 +126,7 @@ def test_item_mean_looks_at_the_last_five(model):
     ids=["directed", "cosine"],
 )
 def test_item_to_item_looks_at_what_came_next_to_the_last_items(model, scorer, expected):
-    expert = ItemToItem(model, 100, scorer)
+    expert = ItemToItem(model, scorer)
     expert.learn(ordinals(0, 1, 0, 1), ordinals(0, 0, 1, 2))
     np.testing.assert_allclose(expert.answer(query(3, user=0)).scores, expected, rtol=1e-6)
     stranger = expert.answer(query(3, user=-1))

@@ -1,13 +1,20 @@
 """The two algorithms behind their one method, on a model of a few rows."""
 
+import math
+
+import hypothesis
 import numpy as np
 import pytest
 import twins
+from hypothesis import given
+from hypothesis import strategies as st
 from pipeline import Feed, event, history, portions, random_events, slot, small_settings
+from scipy.optimize import nnls
 
 from state.memory import MemoryStore
 from stream.engine import Engine
-from stream.learner import AlsLearner, SgdLearner, create_learner
+from stream.explicit_als import Penalties
+from stream.learner import AlsLearner, ExplicitAlsLearner, SgdLearner, create_learner
 
 
 def engine_with(**sections):
@@ -17,6 +24,10 @@ def engine_with(**sections):
 def test_the_settings_name_the_learner():
     assert isinstance(create_learner(small_settings()), AlsLearner)
     assert isinstance(create_learner(small_settings(learning={"algorithm": "sgd"})), SgdLearner)
+    explicit = {"feedback": "explicit"}
+    assert isinstance(create_learner(small_settings(learning=explicit)), ExplicitAlsLearner)
+    explicit["algorithm"] = "sgd"
+    assert isinstance(create_learner(small_settings(learning=explicit)), SgdLearner)
 
 
 def test_als_solves_users_against_old_items_then_items_against_new_users():
@@ -98,3 +109,160 @@ def test_only_als_remembers_the_users_of_items():
         engine.process([Feed()(event("a", "x"))])
         assert len(engine.model.items.history(0)[0]) == expected
         assert history(engine, "a") == [("x", 1.0)]
+
+
+def ratings(count=400):
+    """Ratings by few users of few items, so that histories overflow; some are taken back."""
+    random = np.random.default_rng(5)
+    values = []
+    for n in range(count):
+        user, item = f"u{random.integers(9)}", f"i{random.integers(15)}"
+        removing = n % 7 == 6
+        values.append(event(user, item, "remove" if removing else "", None if removing else 1.0 + n * n % 5))
+    return values
+
+
+def explicit_engine():
+    """Explicit ALS with histories of 12 ratings, fewer than a user and an item have here."""
+    return engine_with(learning={"feedback": "explicit"})
+
+
+def learnt(batch):
+    """An engine that has learnt `ratings` in batches of so many."""
+    engine, feed, values = explicit_engine(), Feed(), ratings()
+    for start in range(0, len(values), batch):
+        engine.process([feed(*values[start : start + batch])])
+    return engine
+
+
+@pytest.mark.parametrize("batch", [7, 400])
+def test_how_ratings_fall_into_batches_changes_no_bit(batch):
+    """So no prediction knows of a rating of its own batch that comes later, or of itself."""
+    one_by_one, engine = learnt(1), learnt(batch)
+    for table, other in (
+        (engine.model.users, one_by_one.model.users),
+        (engine.model.items, one_by_one.model.items),
+    ):
+        assert np.array_equal(table.vectors, other.vectors)
+        assert np.array_equal(table.bias, other.bias)
+    assert np.array_equal(engine.model.globals["mean"], one_by_one.model.globals["mean"])
+    assert engine.prequential.total.rated == one_by_one.prequential.total.rated > 300
+    for name in ("absolute_error", "squared_error"):
+        errors = [getattr(e.prequential.total, name) for e in (engine, one_by_one)]
+        assert errors[0] == pytest.approx(errors[1], rel=1e-9)
+
+
+def test_rows_of_the_last_rating_are_fresh_solves_of_their_histories():
+    """After a rating and after a `remove`, which leaves no trace of what it takes back."""
+    engine = learnt(40)
+    feed = Feed(offset=10_000)
+    for value in (event("u1", "i2", value=5.0), event("u1", "i2", "remove")):
+        user, item = slot(engine.model.users, "u1"), slot(engine.model.items, "i2")
+        items, item_biases = engine.model.items.vectors.copy(), engine.model.items.bias.copy()
+        engine.process([feed(value)])
+        model, config = engine.model, engine.settings.als
+        ridges = config.explicit_reg, config.explicit_reg_per_rating, config.explicit_reg_bias
+        mean = model.globals["mean"][0]
+        ordinals, values = model.users.history(user)
+        penalties = Penalties(
+            *ridges, config.explicit_recency, config.explicit_level_recency, config.explicit_level_reg
+        )
+        expected = twins.explicit_row(items, item_biases, ordinals, values, mean, penalties)
+        assert_row(model.users, user, *expected)
+        ordinals, values = model.items.history(item)
+        users = model.users.find_ordinals(ordinals)
+        penalties = Penalties(*ridges, 1.0, 1.0, math.inf)
+        expected = twins.explicit_row(model.users.vectors, model.users.bias, users, values, mean, penalties)
+        assert_row(model.items, item, *expected)
+
+
+def assert_row(table, row, bias, vector):
+    np.testing.assert_allclose(table.vectors[row], vector, rtol=1e-3, atol=1e-5)
+    assert table.bias[row] == pytest.approx(bias, rel=1e-3, abs=1e-5)
+
+
+FEEDBACK = ("implicit", "explicit")
+
+
+@pytest.mark.parametrize("algorithm", ["als", "sgd"])
+@pytest.mark.parametrize("feedback", FEEDBACK)
+@given(seed=st.integers(0, 2**32), batch=st.sampled_from([1, 7, 60]))
+@hypothesis.settings(max_examples=8, deadline=None)
+def test_no_component_is_ever_negative(algorithm, feedback, seed, batch):
+    """With `nonneg`, after every batch, through likes, dislikes, ratings and removes."""
+    engine = engine_with(learning={"algorithm": algorithm, "feedback": feedback, "nonneg": True})
+    for records in portions(random_events(120, 12, 9, seed=seed), batch):
+        engine.process([records])
+        for table in (engine.model.users, engine.model.items):
+            assert (table.vectors >= 0).all()
+
+
+@pytest.mark.parametrize("algorithm", ["als", "sgd"])
+@pytest.mark.parametrize("feedback", FEEDBACK)
+def test_vectors_without_negative_components_learn_tastes(algorithm, feedback):
+    """Two circles of users, each with items of its own, are told apart."""
+    engine = engine_with(learning={"algorithm": algorithm, "feedback": feedback, "nonneg": True})
+    feed, random = Feed(), np.random.default_rng(1)
+    for _ in range(40):
+        users, items = random.integers(24, size=30), random.integers(16, size=30)
+        if feedback == "implicit":
+            items += (users + items) % 2
+        values = 1.0 + 4.0 * ((users + items) % 2 == 0)
+        rated = zip(users, items, values, strict=True)
+        engine.process([feed(*[event(f"u{u}", f"i{i}", value=v) for u, i, v in rated])])
+    users, items = (
+        table.vectors[[slot(table, f"{letter}{n}") for n in range(count)]]
+        for table, letter, count in ((engine.model.users, "u", 24), (engine.model.items, "i", 16))
+    )
+    own = np.add.outer(np.arange(24), np.arange(16)) % 2 == 0
+    products = users @ items.T
+    assert products[own].mean() > 1.3 * products[~own].mean()
+
+
+@pytest.mark.parametrize("algorithm", ["als", "sgd"])
+@pytest.mark.parametrize("feedback", FEEDBACK)
+def test_first_vectors_are_not_negative_either(algorithm, feedback):
+    """They remain where every update is refused."""
+    engine = engine_with(
+        learning={"algorithm": algorithm, "feedback": feedback, "nonneg": True, "norm_max": 1e-9}
+    )
+    engine.process([Feed()(event("a", "x", value=2.0), event("a", "y", value=5.0))])
+    assert (engine.model.users.vectors >= 0).all()
+    assert engine.model.users.vectors.any()
+
+
+@pytest.mark.parametrize("feedback", FEEDBACK)
+def test_without_nonneg_components_do_become_negative(feedback):
+    engine = engine_with(learning={"feedback": feedback})
+    engine.process(portions(random_events(120, 12, 9), 120))
+    assert (engine.model.items.vectors < 0).any()
+
+
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_nonnegative_als_rows_are_the_best_there_are(side):
+    """Those of the last batch against SciPy: users against the old items, items against the new users."""
+    engine = engine_with(learning={"nonneg": True})
+    for records in portions(random_events(200, 20, 15), 40):
+        engine.process([records])
+    users, items, config = engine.model.users, engine.model.items, engine.settings.als
+    old_items = items.vectors[: engine.model.item_count].copy()
+    engine.process([Feed(offset=10_000)(event("u1", "i2"), event("u3", "i4", value=-2.0))])
+    everyone = users.vectors[np.argsort(users.ordinals[users.slots])]
+    for name in ("u1", "u3") if side == "user" else ("i2", "i4"):
+        table, others, recency = (
+            (users, old_items, config.recency) if side == "user" else (items, everyone, 1.0)
+        )
+        row = slot(table, name)
+        expected = nonnegative(table, row, others, recency, config)
+        np.testing.assert_allclose(table.vectors[row], expected, rtol=2e-3, atol=2e-4)
+
+
+def nonnegative(table, row, others, recency, config):
+    """The ALS row of the twin's loss by SciPy: |Rx - R⁻ᵀb|² is the loss for A = RᵀR."""
+    ordinals, strengths = table.history(row)
+    confidences, values = np.array(twins.interaction_weights([strengths.tolist()], recency)).T
+    y = others.astype(np.float64)
+    ridge = config.reg * (len(ordinals) + config.alpha * len(y)) ** config.reg_exponent
+    matrix = config.alpha * y.T @ y + ridge * np.eye(y.shape[1]) + (y[ordinals].T * confidences) @ y[ordinals]
+    root = np.linalg.cholesky(matrix).T
+    return nnls(root, np.linalg.solve(root.T, y[ordinals].T @ values))[0]

@@ -3,7 +3,7 @@
 import numpy as np
 from toy_model import BOUNDS, RANK, ToyModel
 
-from state.codec import EVENT_IDS, GLOBAL, ITEM, USER
+from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
 from state.memory import MemoryStore
 from state.model import Model, global_arrays
 
@@ -34,6 +34,7 @@ def test_what_changed_since_a_batch_brings_an_older_copy_up_to_date():
     toy.commit(store, users=["b", "d"])
     toy.commit(store, items=["y", "z"])
     changed = {rows.kind: rows.ordinals.tolist() for rows in toy.model.changed_since(1)}
+    assert changed.pop(NEIGHBOURS) == []
     assert changed == {USER: [1, 3], ITEM: [1, 2], GLOBAL: list(range(len(toy.model.globals))), EVENT_IDS: []}
     for rows in toy.model.changed_since(1):
         copy.apply(rows)
@@ -58,6 +59,10 @@ def test_global_arrays_keep_their_ordinals():
         "gramian_item",
         "recent",
         "recent_state",
+        "weights",
+        "curvature",
+        "newcomer_weights",
+        "newcomer_curvature",
     ]
 
 

@@ -5,7 +5,6 @@ import pytest
 import twins
 
 from state import neighbours
-from stream import neighbours as learning
 
 
 def replay(events, items, slots):
@@ -14,7 +13,7 @@ def replay(events, items, slots):
     histories, counts = {}, np.zeros(items)
     for user, item in events:
         last = np.array(histories.setdefault(user, [])[::-1][: neighbours.LAST], np.int64)
-        learning.learn(lists, item, last)
+        neighbours.learn(lists, item, last)
         twin.learn(item, last.tolist())
         histories[user].append(item)
         counts[item] += 1
@@ -48,8 +47,8 @@ def test_the_experts_score_what_lies_in_the_lists():
     expected = np.zeros((2, 10))
     for weight, owner in zip(twins.NEIGHBOUR_WEIGHTS, last.tolist(), strict=True):
         for other, forward, backward in twin.lists[owner]:
-            expected[0, other] += weight * (forward + backward) / np.sqrt(counts[owner] * counts[other])
-            expected[1, other] += weight * forward / (counts[owner] + 10)
+            expected[0, other] += weight * (forward + backward) / 20 / np.sqrt(counts[owner] * counts[other])
+            expected[1, other] += weight * forward / 20 / (counts[owner] + 10)
     np.testing.assert_allclose([cosine, directed], expected, rtol=1e-5)
 
 
@@ -57,25 +56,25 @@ def test_a_frequent_neighbour_survives_a_flood_of_rare_ones():
     lists = neighbours.empty_lists(500, 10)
     for rare in range(2, 500):
         if rare % 5 == 0:
-            learning.learn(lists, 1, np.array([0], np.int64))
-        learning.learn(lists, rare, np.array([0], np.int64))
+            neighbours.learn(lists, 1, np.array([0], np.int64))
+        neighbours.learn(lists, rare, np.array([0], np.int64))
     assert 1 in lists.other[0].tolist()
     assert lists.length[0] == 10
     # What space-saving counts in all is what there was.
-    assert lists.forward[0].sum() == 498 + 99
+    assert lists.forward[0].sum() == (498 + 99) * neighbours.UNITS[0]
 
 
 def test_an_item_is_no_neighbour_of_itself():
     lists = neighbours.empty_lists(3)
-    learning.learn(lists, 2, np.array([2, 1], np.int64))
+    neighbours.learn(lists, 2, np.array([2, 1], np.int64))
     assert lists.length.tolist() == [0, 1, 1]
-    assert lists.forward[1, 0] == np.float32(0.6)
-    assert lists.backward[2, 0] == np.float32(0.6)
+    assert lists.forward[1, 0] == neighbours.UNITS[1]
+    assert lists.backward[2, 0] == neighbours.UNITS[1]
 
 
 def test_nobody_without_items_has_neighbours():
     lists = neighbours.empty_lists(3)
-    learning.learn(lists, 2, np.zeros(0, np.int64))
+    neighbours.learn(lists, 2, np.zeros(0, np.int64))
     assert not lists.length.any()
     scores = np.full(3, np.nan)
     neighbours.cosine_scores(lists, np.zeros(3), np.zeros(0, np.int64), scores)

@@ -1,6 +1,7 @@
 """The ranker against brute force."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.kernels import top_k
-from serving.ranker import Catalogue, User, has_taste, recommend, score
+from serving.ranker import Blended, Catalogue, User, has_taste, recommend, score
+from state import blend, neighbours, popularity
+from state.popularity import COMMON, DECAYS
 
 RANK = 8
 ITEMS = 50
@@ -19,17 +22,16 @@ def make_catalogue(mean: float | None = None, items: int = ITEMS, seed: int = 3)
     return Catalogue(
         random.normal(size=(items, RANK)).astype(np.float32),
         random.normal(size=items).astype(np.float32),
-        random.uniform(0, 50, items),
+        random.uniform(0, 50, (items, len(DECAYS))),
         random.integers(0, 1_000, items),
         clock=1_000,
-        half_life_events=300.0,
         mean=mean,
     )
 
 
 def make_user(seen: tuple[int, ...] = (), seed: int = 5) -> User:
     vector = np.random.default_rng(seed).normal(size=RANK).astype(np.float32)
-    return User(vector, 0.25, np.array(seen, np.int64))
+    return User(vector, 0.25, np.array(seen, np.uint32), np.ones(len(seen), np.float32))
 
 
 def slow_score(catalogue: Catalogue, user: User, item: int) -> float:
@@ -39,8 +41,8 @@ def slow_score(catalogue: Catalogue, user: User, item: int) -> float:
 
 
 def slow_popularity(catalogue: Catalogue, item: int) -> float:
-    age = catalogue.clock - int(catalogue.popular_at[item])
-    return math.log1p(float(catalogue.popularity[item]) * 2 ** (-age / catalogue.half_life_events))
+    age = catalogue.clock - int(catalogue.counted_at[item])
+    return math.log1p(float(catalogue.counts[item, COMMON]) * DECAYS[COMMON] ** age)
 
 
 def slow_top(scores: list[float], k: int, without: tuple[int, ...] = ()) -> list[int]:
@@ -53,7 +55,7 @@ def slow_top(scores: list[float], k: int, without: tuple[int, ...] = ()) -> list
 def test_a_recommendation_is_the_exact_top_k(mean: float | None, k: int, include_seen: bool) -> None:
     catalogue, user = make_catalogue(mean), make_user(seen=(3, 3, 17, 40))
     expected = [slow_score(catalogue, user, i) for i in range(ITEMS)]
-    ranking = recommend(catalogue, user, k, include_seen)
+    ranking = recommend(catalogue, user, k, include_seen, now_ms=0)
     assert ranking.ordinals.tolist() == slow_top(expected, k, () if include_seen else (3, 17, 40))
     np.testing.assert_allclose(ranking.scores, [expected[i] for i in ranking.ordinals], atol=1e-5)
 
@@ -61,29 +63,32 @@ def test_a_recommendation_is_the_exact_top_k(mean: float | None, k: int, include
 def test_an_unknown_user_is_recommended_what_is_popular_now() -> None:
     catalogue = make_catalogue()
     expected = [slow_popularity(catalogue, i) for i in range(ITEMS)]
-    ranking = recommend(catalogue, None, 10, include_seen=False)
+    ranking = recommend(catalogue, None, 10, include_seen=False, now_ms=0)
     assert ranking.ordinals.tolist() == slow_top(expected, 10)
     np.testing.assert_allclose(ranking.scores, [expected[i] for i in ranking.ordinals], rtol=1e-6)
-    once_popular = np.argmax(catalogue.popularity)
+    once_popular = np.argmax(catalogue.counts[:, COMMON])
     assert ranking.ordinals[0] != once_popular, "the data must tell decayed popularity from raw counts"
 
 
 def test_a_user_about_whom_nothing_is_learnt_is_cold_but_keeps_what_they_saw() -> None:
     catalogue = make_catalogue()
     blank = User(
-        np.zeros(RANK, np.float32), 0.0, np.array([recommend(catalogue, None, 1, False).ordinals[0]])
+        np.zeros(RANK, np.float32),
+        0.0,
+        recommend(catalogue, None, 1, False, now_ms=0).ordinals[:1].astype(np.uint32),
+        np.ones(1, np.float32),
     )
     assert not has_taste(blank)
     assert not has_taste(None)
     assert has_taste(make_user())
-    stranger = recommend(catalogue, None, 5, include_seen=False).ordinals.tolist()
-    assert recommend(catalogue, blank, 4, include_seen=False).ordinals.tolist() == stranger[1:]
+    stranger = recommend(catalogue, None, 5, include_seen=False, now_ms=0).ordinals.tolist()
+    assert recommend(catalogue, blank, 4, include_seen=False, now_ms=0).ordinals.tolist() == stranger[1:]
 
 
 @pytest.mark.parametrize("mean", [None, 3.5])
 def test_scores_come_in_the_order_asked_and_unknown_items_score_the_prior(mean: float | None) -> None:
     catalogue, user = make_catalogue(mean), make_user()
-    scores = score(catalogue, user, np.array([9, -1, 2, 9]))
+    scores = score(catalogue, user, np.array([9, -1, 2, 9]), now_ms=0)
     prior = 0.0 if mean is None else mean + user.bias
     expected = [slow_score(catalogue, user, 9), prior, slow_score(catalogue, user, 2)]
     np.testing.assert_allclose(scores, [*expected, expected[0]], atol=1e-5)
@@ -93,26 +98,27 @@ def test_scores_come_in_the_order_asked_and_unknown_items_score_the_prior(mean: 
 def test_scores_for_an_unknown_user_are_popularity_or_the_predicted_rating() -> None:
     implicit, explicit = make_catalogue(), make_catalogue(mean=3.5)
     np.testing.assert_allclose(
-        score(implicit, None, np.array([4, -1])), [slow_popularity(implicit, 4), 0.0], rtol=1e-6
+        score(implicit, None, np.array([4, -1]), now_ms=0), [slow_popularity(implicit, 4), 0.0], rtol=1e-6
     )
     np.testing.assert_allclose(
-        score(explicit, None, np.array([4, -1])), [3.5 + float(explicit.bias[4]), 3.5], rtol=1e-6
+        score(explicit, None, np.array([4, -1]), now_ms=0), [3.5 + float(explicit.bias[4]), 3.5], rtol=1e-6
     )
 
 
 def test_an_empty_catalogue_recommends_nothing() -> None:
     empty = make_catalogue(items=0)
-    assert len(recommend(empty, None, 5, False).ordinals) == 0
-    assert len(recommend(empty, make_user(), 5, False).ordinals) == 0
-    assert score(empty, None, np.array([-1])).tolist() == [0.0]
+    assert len(recommend(empty, None, 5, False, now_ms=0).ordinals) == 0
+    assert len(recommend(empty, make_user(), 5, False, now_ms=0).ordinals) == 0
+    assert score(empty, None, np.array([-1]), now_ms=0).tolist() == [0.0]
 
 
 def test_asking_does_not_change_the_catalogue() -> None:
-    catalogue, user = make_catalogue(), make_user(seen=(1, 2))
-    first = recommend(catalogue, user, 10, False).ordinals.tolist()
-    recommend(catalogue, User(np.zeros(RANK, np.float32), 0.0, np.arange(ITEMS)), 10, False)
-    assert recommend(catalogue, user, 10, False).ordinals.tolist() == first
-    assert len(recommend(catalogue, None, ITEMS, False).ordinals) == ITEMS
+    catalogue, user = make_catalogue(), make_user()
+    first = recommend(catalogue, user, 10, False, now_ms=0).ordinals.tolist()
+    seen, strengths = np.arange(ITEMS, dtype=np.uint32), np.ones(ITEMS, np.float32)
+    recommend(catalogue, User(np.zeros(RANK, np.float32), 0.0, seen, strengths), 10, False, now_ms=0)
+    assert recommend(catalogue, user, 10, False, now_ms=0).ordinals.tolist() == first
+    assert len(recommend(catalogue, None, ITEMS, False, now_ms=0).ordinals) == ITEMS
 
 
 @given(
@@ -131,3 +137,72 @@ def test_top_k_of_many_scores_is_what_sorting_says() -> None:
     scores = np.random.default_rng(9).normal(size=20_000).astype(np.float32).round(2)
     for k in (1, 10, 999, 20_000):
         assert top_k(scores, k).tolist() == np.lexsort((np.arange(20_000), -scores))[:k].tolist()
+
+
+def make_blended(repeats: bool = False, seed: int = 9) -> Catalogue:
+    """A catalogue that is ranked by the blend, with neighbours and weights of every sign."""
+    random = np.random.default_rng(seed)
+    plain = make_catalogue()
+    norms = np.zeros(ITEMS, np.float32)
+    blend.inverse_norms_of(plain.vectors, np.arange(ITEMS), norms)
+    lists = neighbours.empty_lists(ITEMS)
+    for _ in range(300):
+        owner, other = random.integers(ITEMS, size=2)
+        neighbours.add(lists, int(owner), int(other), 12, 3)
+    weights = random.normal(size=blend.SIZE_REPEATS)
+    scalars = np.zeros(ITEMS)
+    catalogue = blend.Catalogue(plain.vectors, norms, plain.counts, plain.counted_at, lists)
+    of_popularity = weights[blend.POPULARITY : blend.NEIGHBOURS]
+    popularity.scalars(plain.counts, plain.counted_at, plain.clock, of_popularity, scalars)
+    place = np.full(ITEMS, -1, np.int32)
+    return replace(
+        plain, blended=Blended(catalogue, weights, scalars, random.normal(size=ITEMS), repeats, place)
+    )
+
+
+def brute_force(catalogue: Catalogue, user: User, now_ms: int) -> np.ndarray:
+    """Every item's score by the learner's kernel."""
+    assert catalogue.blended is not None
+    blended = catalogue.blended
+    out = np.zeros(ITEMS)
+    direction, sparse = blend.for_user(
+        user.vector.reshape(1, -1),
+        0,
+        user.seen,
+        user.strengths,
+        now_ms - user.last_event_ms,
+        blended.catalogue,
+        catalogue.clock,
+        blended.repeats,
+        blended.weights,
+        blended.place,
+    )
+    blend.score_all(blended.catalogue, direction, blended.scalars, sparse, blended.weights, out)
+    return out
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("k", [1, 10, ITEMS])
+def test_the_blend_is_ranked_exactly(repeats: bool, k: int) -> None:
+    catalogue, user = make_blended(repeats), make_user(seen=(3, 17, 40))
+    expected = brute_force(catalogue, user, now_ms=90_000)
+    ranking = recommend(catalogue, user, k, False, now_ms=90_000)
+    assert ranking.ordinals.tolist() == slow_top(expected.tolist(), k, () if repeats else (3, 17, 40))
+    np.testing.assert_allclose(ranking.scores, expected[ranking.ordinals], rtol=1e-4, atol=1e-4)
+    some = np.array([7, 3, -1, 7])
+    scores = score(catalogue, user, some, now_ms=90_000)
+    np.testing.assert_allclose(scores[[0, 1, 3]], expected[[7, 3, 7]], rtol=1e-4, atol=1e-4)
+    assert scores[2] == 0
+
+
+def test_the_blend_knows_how_long_ago_the_last_event_was() -> None:
+    catalogue, user = make_blended(), make_user(seen=(3, 17, 40))
+    soon, later = (recommend(catalogue, user, ITEMS, True, now_ms).scores for now_ms in (0, 10**10))
+    assert not np.array_equal(soon, later)
+
+
+def test_strangers_are_ranked_by_what_newcomers_like() -> None:
+    catalogue = make_blended()
+    assert catalogue.blended is not None
+    expected = slow_top(catalogue.blended.for_newcomers.tolist(), 5)
+    assert recommend(catalogue, None, 5, False, now_ms=0).ordinals.tolist() == expected

@@ -5,7 +5,9 @@ import pytest
 from river import optim, reco, stats
 from streams import replayed, settings, stream
 
+from state.errors import ConfigError
 from stream.rating import Baseline, Errors, RunningMean, clip_seen
+from stream.replay import Plan
 
 EXPLICIT = {"learning": {"rank": 4, "feedback": "explicit", "algorithm": "sgd"}}
 
@@ -23,12 +25,12 @@ def in_two(predict, *columns):
 
 
 def test_running_mean_agrees_with_river():
-    _, _, values = ratings()
+    users, items, values = ratings()
     mean, expected = stats.Mean(), []
     for value in values.tolist():
         expected.append(mean.get())
         mean.update(value)
-    np.testing.assert_allclose(in_two(RunningMean().predict, values), expected)
+    np.testing.assert_allclose(in_two(RunningMean().predict, users, items, values), expected)
 
 
 def test_baseline_agrees_with_river():
@@ -67,7 +69,7 @@ def rated(count=300):
 def test_every_rating_is_predicted_by_every_model():
     result = replayed(stream(rated()), settings(**EXPLICIT))
     assert {name: errors.rated for name, errors in result.ratings.items()} == dict.fromkeys(
-        ("live", "running_mean", "baseline", "biased_mf"), 300
+        ("live", "als", "sgd", "biased_mf", "running_mean", "baseline"), 300
     )
 
 
@@ -90,3 +92,16 @@ def test_a_rating_is_predicted_before_it_is_learnt():
         prediction = (low.squared - high.squared + 24) / 8
         assert 1 <= prediction <= 5
         assert low.absolute - (prediction - 1) == pytest.approx(high.absolute - (5 - prediction))
+
+
+def test_only_the_models_asked_for_learn_ratings():
+    plan = Plan(models=["live", "baseline"])
+    result = replayed(stream(rated(40)), settings(**EXPLICIT), plan)
+    assert list(result.ratings) == ["live", "baseline"]
+    alone = replayed(stream(rated(40)), settings(**EXPLICIT), Plan(models=["als"]))
+    assert list(alone.ratings) == ["als"]
+    both = replayed(stream(rated(40)), settings(**EXPLICIT))
+    assert both.ratings["als"].mae == alone.ratings["als"].mae != both.ratings["live"].mae
+    assert both.ratings["sgd"].mae == both.ratings["live"].mae
+    with pytest.raises(ConfigError, match="baseline rank nothing: name live"):
+        replayed(stream(rated(40)), settings(**EXPLICIT), Plan(models=["baseline"]))

@@ -20,7 +20,8 @@ SHAPE = Shape(
     rows_max=5_000,
     items_max=1_000,
     history_max=20,
-    half_life_events=700.0,
+    blends=False,
+    repeats=False,
     overlay_bytes_max=1 << 20,
 )
 USERS = [f"u{i}" for i in range(12)]
@@ -54,7 +55,7 @@ def assert_same(replica: Replica, toy: ToyModel) -> None:
     ordinals = replica.items([name.encode() for name in names])
     assert replica.item_ids(ordinals) == names
     np.testing.assert_array_equal(replica.catalogue.vectors, toy.model.items.vectors[: len(names)])
-    np.testing.assert_array_equal(replica.catalogue.popularity, toy.model.items.popularity[: len(names)])
+    np.testing.assert_array_equal(replica.catalogue.counts, toy.model.items.counts[: len(names)])
     known = toy.model.users.ids(toy.model.users.slots)
     for name, user in [(name, replica.user(name)) for name in known]:
         assert user is not None
@@ -84,7 +85,7 @@ def test_nothing_moves_between_two_refreshes() -> None:
     toy.commit(store, ["u1"], ITEMS)
     toy.flush(store)
     replica = replica_of(follower)
-    ranking = recommend(replica.catalogue, replica.user(b"u1"), 5, include_seen=False)
+    ranking = recommend(replica.catalogue, replica.user(b"u1"), 5, include_seen=False, now_ms=0)
     assert replica.item_ids(ranking.ordinals) == before
     follower.refresh()
     assert_same(replica_of(follower), toy)

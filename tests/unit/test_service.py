@@ -43,7 +43,7 @@ def no_store() -> Reader:
 
 def service() -> ScorerService:
     """A service whose follower has found no store yet."""
-    shape = Shape(4, False, 100, 10, 5, 700.0, 1 << 20)
+    shape = Shape(4, False, 100, 10, 5, False, False, 1 << 20)
     follower = Follower(no_store, lambda: 1, shape)
     return ScorerService(follower, ServingConfig(), TOPIC, lambda: NOW_MS)
 

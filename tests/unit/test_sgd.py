@@ -19,6 +19,7 @@ RATES = {
     "clipped": PLAIN._replace(gradient_max=0.5),
     "adagrad": PLAIN._replace(adagrad=True),
     "adagrad with penalties": PLAIN._replace(adagrad=True, reg=0.1, reg_bias=0.05),
+    "not negative": PLAIN._replace(adagrad=True, nonneg=True),
     "tight norms": PLAIN._replace(norm_max=0.45),
 }
 SAMPLING = sgd.Sampling(3, 0.5, 7)

@@ -43,7 +43,7 @@ def test_rows_say_what_changed():
     feed = Feed()
     outcome = run(step, feed(event("a", "x", event_id="1"), event("b", "x")))
     assert kinds(outcome) == [USER, ITEM, GLOBAL, EVENT_IDS]
-    assert [len(rows) for rows in outcome.rows] == [2, 1, 4, 2]
+    assert [len(rows) for rows in outcome.rows] == [2, 1, 10, 2]
     assert kinds(run(step, feed(event("c", "z", "impression")), 2)) == []
     assert kinds(run(step, feed(event("c", "z", "impression", event_id="2")), 3)) == [EVENT_IDS]
     assert kinds(run(step, feed(event("a", "z", "remove")), 4)) == []

@@ -93,8 +93,13 @@ def place(tmp_path):
 
 @pytest.mark.parametrize(
     "learning",
-    [{"algorithm": "als"}, {"algorithm": "sgd"}, {"algorithm": "sgd", "feedback": "explicit"}],
-    ids=["als", "sgd", "explicit"],
+    [
+        {"algorithm": "als"},
+        {"algorithm": "sgd"},
+        {"algorithm": "als", "feedback": "explicit"},
+        {"algorithm": "sgd", "feedback": "explicit"},
+    ],
+    ids=["als", "sgd", "als explicit", "sgd explicit"],
 )
 def test_state_and_log_agree(tmp_path, learning):
     """Over several runs, with dead letters, commands, duplicates, removes, flushes and evictions between."""

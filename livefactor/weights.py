@@ -1,0 +1,52 @@
+"""The weights of the ranking score by names that people understand."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from state import blend, neighbours, popularity
+from state.model import Model
+
+TASTES = ("the user's vector", "mean of the last five", "the last item")
+
+HALF_LIVES = ("69 likes", "138 likes", "693 likes", "6,931 likes", "for ever")
+"""How long a like counts in each of the decayed counts, as half-lives."""
+
+NEIGHBOURS = (
+    "after the last, lift",
+    "after the last, share",
+    "after the last five, lift",
+    "after the last five, share",
+    "before the last five, lift",
+    "before the last five, share",
+    "beside the last five, few",
+    "beside the last five, many",
+)
+"""See `state.neighbours.features`."""
+
+REPEATS = ("had before", "log of steps ago", "log of how often")
+
+
+def named_weights(model: Model, repeats: bool) -> Mapping[str, Mapping[str, float]]:
+    """Weights by group and name, those of one half-life added up; `repeats` as in the settings."""
+    weights = model.globals["weights"]
+    pairs = weights[: blend.INTERESTS].reshape(2, blend.TASTES)
+    near = weights[blend.NEIGHBOURS : blend.REPEATS].reshape(2, neighbours.FEATURES)
+    groups = {
+        "taste": _named(TASTES, pairs[0]),
+        "neighbours": _named(NEIGHBOURS, near[0]),
+        "popularity": _by_half_life(weights[blend.POPULARITY : blend.NEIGHBOURS]),
+        "popularity, for newcomers": _by_half_life(model.globals["newcomer_weights"]),
+        "taste, times the pace": _named(TASTES, pairs[1]),
+        "neighbours, times the pace": _named(NEIGHBOURS, near[1]),
+    }
+    return groups | ({"items had before": _named(REPEATS, weights[blend.REPEATS :])} if repeats else {})
+
+
+def _by_half_life(weights: npt.NDArray[np.float64]) -> Mapping[str, float]:
+    return _named(HALF_LIVES, weights.reshape(len(popularity.DECAYS), -1).sum(axis=1))
+
+
+def _named(names: tuple[str, ...], values: npt.NDArray[np.float64]) -> Mapping[str, float]:
+    return dict(zip(names, values.tolist(), strict=True))

@@ -1,0 +1,103 @@
+"""Decayed counts of likes at several half-lives, and what they say of an item.
+
+P_d is a count in which a like is worth the factor d less with every later event of the stream. The counts of
+an item are kept as of the event that last touched it, so that an update costs the same however many items
+there are; the present value is P_d d^(clock - counted_at).
+"""
+
+import math
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+DECAYS = (0.99, 0.995, 0.999, 0.9999, 1.0)
+"""d: what a like counts after each later event."""
+
+LOG_DECAYS = tuple(math.log(decay) for decay in DECAYS)
+
+SMOOTHERS = (0.03, 0.3, 3.0)
+"""c, in likes."""
+
+FEATURES = len(DECAYS) * len(SMOOTHERS)
+"""log(P_d + c) for all c of one d, then of the next."""
+
+COMMON = 2
+"""The column that stands for popularity as such: 693 events until half of a like is forgotten."""
+
+EVER = len(DECAYS) - 1
+"""The column of counts that do not decay."""
+
+
+def first_weights() -> F64:
+    """Before anything is learnt: an equal share of every feature, float64 [15]."""
+    return np.full(FEATURES, 1.0 / FEATURES)
+
+
+@numba.njit(cache=True)
+def count(counts: F64, counted_at: I64, item: int, clock: int) -> None:
+    """Count a like of `item` by the event numbered `clock`; `counts` float64 [items, 5]."""
+    age = np.float64(clock - counted_at[item])
+    for d in range(len(DECAYS)):
+        counts[item, d] = counts[item, d] * np.exp(age * LOG_DECAYS[d]) + 1.0
+    counted_at[item] = clock
+
+
+@numba.njit(cache=True)
+def uncount(counts: F64, item: int) -> None:
+    """Take back a like of which nobody remembers the time: the others keep their share of each count."""
+    ever = counts[item, EVER]
+    for d in range(EVER):
+        counts[item, d] = counts[item, d] * (ever - 1.0) / ever if ever > 1.0 else 0.0
+    counts[item, EVER] = max(ever - 1.0, 0.0)
+
+
+@numba.njit(cache=True)
+def present(counts: F64, counted_at: I64, column: int, clock: int, out: F64) -> None:
+    """Counts of one decay as of event `clock` of the first n items, into `out` float64 [n]."""
+    for item in range(len(out)):
+        held = counts[item, column]
+        out[item] = held * np.exp((clock - counted_at[item]) * LOG_DECAYS[column]) if held > 0.0 else 0.0
+
+
+@numba.njit(cache=True)
+def features(counts: F64, counted_at: I64, item: int, clock: int, out: F64) -> None:
+    """log(P_d + c) of an item as of event `clock`, into `out` float64 [15]."""
+    age = np.float64(clock - counted_at[item])
+    at = 0
+    for d in range(len(DECAYS)):
+        held = counts[item, d] * np.exp(age * LOG_DECAYS[d])
+        for c in range(len(SMOOTHERS)):
+            out[at] = np.log(held + SMOOTHERS[c])
+            at += 1
+
+
+@numba.njit(cache=True)
+def scalar(counts: F64, counted_at: I64, item: int, clock: int, weights: F64) -> float:
+    """Weighted sum of an item's features; `weights` float64 [15]."""
+    age = np.float64(clock - counted_at[item])
+    total = 0.0
+    at = 0
+    for d in range(len(DECAYS)):
+        held = counts[item, d] * np.exp(age * LOG_DECAYS[d])
+        for c in range(len(SMOOTHERS)):
+            total += weights[at] * np.log(held + SMOOTHERS[c])
+            at += 1
+    return total
+
+
+@numba.njit(cache=True)
+def scalars_of(counts: F64, counted_at: I64, items: I64, clock: int, weights: F64, out: F64) -> None:
+    """out[item] = `scalar` of each of `items` int64 [n]; `out` float64 [>= all of them]."""
+    for item in items:
+        out[item] = scalar(counts, counted_at, item, clock, weights)
+
+
+@numba.njit(cache=True)
+def scalars(counts: F64, counted_at: I64, clock: int, weights: F64, out: F64) -> None:
+    """`scalar` of the first items, as many as `out` float64 [n] has room for."""
+    for item in range(len(out)):
+        out[item] = scalar(counts, counted_at, item, clock, weights)

@@ -1,0 +1,57 @@
+"""Decayed counts by their definition, and what a like leaves behind when it is taken back."""
+
+import numpy as np
+import pytest
+import twins
+
+from state import popularity
+
+ITEMS = 6
+
+
+def learnt(count, seed=1):
+    """Counts after random likes, and the likes as (number, item)."""
+    random = np.random.default_rng(seed)
+    counts, counted_at = np.zeros((ITEMS, len(popularity.DECAYS))), np.zeros(ITEMS, np.int64)
+    likes = [(clock, int(random.integers(ITEMS - 1))) for clock in range(1, count + 1)]
+    for clock, item in likes:
+        popularity.count(counts, counted_at, item, clock)
+    return counts, counted_at, likes
+
+
+@pytest.mark.parametrize("later_events", [0, 40, 100_000])
+def test_counts_and_features_are_what_they_are_defined_as(later_events):
+    counts, counted_at, likes = learnt(200)
+    clock, found = 200 + later_events, np.full(popularity.FEATURES, np.nan)
+    for item in range(ITEMS):
+        popularity.features(counts, counted_at, item, clock, found)
+        np.testing.assert_allclose(found, twins.popularity_features(likes, item, clock), rtol=1e-9)
+    for column in range(len(popularity.DECAYS)):
+        now = np.full(ITEMS, np.nan)
+        popularity.present(counts, counted_at, column, clock, now)
+        expected = [twins.decayed_counts(likes, item, clock)[column] for item in range(ITEMS)]
+        np.testing.assert_allclose(now, expected, rtol=1e-9, atol=1e-300)
+
+
+def test_the_scalar_is_the_weighted_sum_of_the_features():
+    counts, counted_at, _ = learnt(300)
+    weights = np.random.default_rng(2).normal(size=popularity.FEATURES)
+    everything, some, found = np.zeros(ITEMS), np.zeros(ITEMS), np.zeros(popularity.FEATURES)
+    popularity.scalars(counts, counted_at, 320, weights, everything)
+    popularity.scalars_of(counts, counted_at, np.array([4, 1]), 320, weights, some)
+    for item in range(ITEMS):
+        popularity.features(counts, counted_at, item, 320, found)
+        assert everything[item] == pytest.approx(found @ weights)
+    assert some.tolist() == [0, everything[1], 0, 0, everything[4], 0]
+
+
+def test_a_like_taken_back_leaves_the_undecayed_count_as_it_was():
+    counts, counted_at, likes = learnt(50)
+    before = counts[2].copy()
+    popularity.count(counts, counted_at, 2, 51)
+    popularity.uncount(counts, 2)
+    assert counts[2, popularity.EVER] == before[popularity.EVER]
+    assert (counts[2] >= 0).all()
+    for _ in range(sum(item == 2 for _, item in likes) + 1):
+        popularity.uncount(counts, 2)
+    assert not counts[2].any()
