@@ -16,7 +16,21 @@ from livefactor.console import (
     print_table,
     progress,
 )
-from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
+from livefactor.options import (
+    ConfigOption,
+    CutoffOption,
+    ExplicitOption,
+    FileArgument,
+    JsonOption,
+    LimitOption,
+    MinValueOption,
+    ProgressOption,
+    RepeatsOption,
+    SampleOption,
+    SetOption,
+    settings_of,
+    short_settings,
+)
 
 if TYPE_CHECKING:
     from livefactor.recording import Recording
@@ -29,38 +43,23 @@ COUNTS = {
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Events: .csv, .csv.gz, .jsonl or .jsonl.gz.")],
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="The first N events only.")
-    ] = None,
-    min_value: Annotated[
-        float | None,
-        typer.Option("--min-value", metavar="X", help="Short for --set learning.min_value=X."),
-    ] = None,
-    explicit: Annotated[
-        bool,
-        typer.Option("--explicit", help="Values are ratings to predict: learning.feedback=explicit."),
-    ] = False,
-    repeats: Annotated[
-        bool, typer.Option("--repeats", help="Items of a user's history stay candidates, and count.")
-    ] = False,
-    sample: Annotated[
-        int,
-        typer.Option("--sample", min=1, metavar="N", help="Score one in N events, by a hash of its place."),
-    ] = 1,
+    file: FileArgument,
+    limit: LimitOption = None,
+    min_value: MinValueOption = None,
+    explicit: ExplicitOption = False,
+    repeats: RepeatsOption = False,
+    sample: SampleOption = 1,
     batch: Annotated[
         int, typer.Option("--batch", min=1, metavar="N", help="Score and then learn N events at a time.")
     ] = 1,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, metavar="K", help="Cut-off of HR and NDCG.")] = 10,
+    k: CutoffOption = 10,
     models: Annotated[
         str | None, typer.Option("--models", metavar="A,B,...", help="Models to compare; all by default.")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first bad row, and at a file cut short.")
     ] = False,
-    show_progress: Annotated[
-        bool, typer.Option("--progress", help="Say how far it is even where nobody watches.")
-    ] = False,
+    show_progress: ProgressOption = False,
     report_directory: Annotated[
         Path | None,
         typer.Option("--report", metavar="DIR", help="Write index.html, with plots, and replay.json there."),
@@ -104,14 +103,6 @@ def replay(
         note(f"report: {write(report_directory, file.name, recording, measured, facts)}")
     if recording.damage:
         raise typer.Exit(1)
-
-
-def short_settings(min_value: float | None, explicit: bool, repeats: bool) -> list[str]:
-    """Settings that short options stand for."""
-    chosen = [] if min_value is None else [f"learning.min_value={min_value}"]
-    if explicit:
-        chosen += ["learning.feedback=explicit"]
-    return [*chosen, "learning.repeats=true"] if repeats else chosen
 
 
 @contextmanager

@@ -8,22 +8,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from livefactor.commands.replay import progress_if_wanted, short_settings, tell_of_file
+from livefactor.commands.replay import progress_if_wanted, tell_of_file
 from livefactor.commands.settings import SECRET
 from livefactor.console import note, print_json, print_table
-from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
+from livefactor.options import (
+    ConfigOption,
+    CutoffOption,
+    ExplicitOption,
+    FileArgument,
+    JsonOption,
+    LimitOption,
+    MinValueOption,
+    ProgressOption,
+    RepeatsOption,
+    SampleOption,
+    SetOption,
+    settings_of,
+    short_settings,
+)
 from state.errors import ConfigError
 
 if TYPE_CHECKING:
     from livefactor.settings import Settings
 
 RANKING_METRICS = ("ndcg", "hr", "mrr", "log_loss")
-RATING_METRICS = ("rmse", "mae")
 INTERRUPTED = 130
 
 
 def tune(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Events: .csv, .csv.gz, .jsonl or .jsonl.gz.")],
+    file: FileArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Settings file to write.")] = Path(
         "livefactor.tuned.toml"
     ),
@@ -42,29 +55,14 @@ def tune(
             "--metric", metavar="M", help="ndcg (default), hr, mrr, log_loss; with --explicit rmse, mae."
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="The first N events only.")
-    ] = None,
-    min_value: Annotated[
-        float | None,
-        typer.Option("--min-value", metavar="X", help="Short for --set learning.min_value=X."),
-    ] = None,
-    explicit: Annotated[
-        bool,
-        typer.Option("--explicit", help="Values are ratings to predict: learning.feedback=explicit."),
-    ] = False,
-    repeats: Annotated[
-        bool, typer.Option("--repeats", help="Items of a user's history stay candidates, and count.")
-    ] = False,
-    sample: Annotated[
-        int,
-        typer.Option("--sample", min=1, metavar="N", help="Score one in N events, by a hash of its place."),
-    ] = 1,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, metavar="K", help="Cut-off of HR and NDCG.")] = 10,
+    limit: LimitOption = None,
+    min_value: MinValueOption = None,
+    explicit: ExplicitOption = False,
+    repeats: RepeatsOption = False,
+    sample: SampleOption = 1,
+    k: CutoffOption = 10,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of the settings to try.")] = 1,
-    show_progress: Annotated[
-        bool, typer.Option("--progress", help="Say how far it is even where nobody watches.")
-    ] = False,
+    show_progress: ProgressOption = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -114,6 +112,8 @@ def tune(
 
 def _metric(name: str | None, settings: "Settings") -> str:
     """The metric asked for, or the usual one. Raises ConfigError for one that there is not."""
+    from livefactor.measuring import RATING_METRICS
+
     explicit = settings.learning.feedback == "explicit"
     known = (*RATING_METRICS, *RANKING_METRICS) if explicit else RANKING_METRICS
     if name is None:
