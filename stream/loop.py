@@ -164,6 +164,8 @@ class Loop:
         if polled:
             self._process(polled)
         self._tell(polled)
+        if not stop.is_set() and self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
+            self._check_partitions()
         self._flush_when_due()
         if base_is_due(self.engine):
             keep_base(self.engine, "schedule")
@@ -186,8 +188,6 @@ class Loop:
             self._store.heartbeat(self._applied_through(polled))
         if self._pulse.beats("group", GROUP_COMMIT_MS):
             self._source.commit(self._store.head().offsets)
-        if self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
-            self._check_partitions()
 
     def _applied_through(self, polled: Sequence[Records]) -> dict[TopicPartition, int]:
         """Now for partitions with nothing left to poll, else the timestamp of the last record applied."""

@@ -26,10 +26,6 @@ CONSUMER_DEFAULTS: Mapping[str, Setting] = {
     "fetch.queue.backoff.ms": 10,
     # Per partition: two micro-batches. The default of 100,000 small messages takes ten times their size.
     "queued.min.messages": 20_000,
-    # No group session is ever held; this only bounds how long close() waits for a group offset
-    # that was being committed when the broker went away.
-    "session.timeout.ms": 2_000,
-    "heartbeat.interval.ms": 500,
 }
 _PRODUCER_DEFAULTS: Mapping[str, Setting] = {
     # As the Java client partitions, so that a user's events stay in one partition whoever sends them.

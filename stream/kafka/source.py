@@ -17,7 +17,6 @@ from stream.events import Records
 from stream.kafka.client import (
     CONSUMER_DEFAULTS,
     CONSUMER_FIXED,
-    LOG,
     REQUEST_TIMEOUT_MS,
     UNKNOWN_TOPIC,
     UNREACHABLE,
@@ -28,14 +27,16 @@ from stream.kafka.client import (
     named_error,
     servers_of,
 )
-from stream.kafka.health import SILENCE_MAX_S, Health
+from stream.kafka.group_offsets import GroupOffsets
+from stream.kafka.health import Health
 from stream.kafka.messages import columns, place
 from stream.source import require_offset_in_log
 
 Answer = TypeVar("Answer")
 
 RETRY_PAUSE_S = 0.1
-COMMIT_INTERVAL_S = 1.0
+# How long a question in the midst of polling, and how long the last word to lag tools may take.
+ASIDE_MAX_S, FAREWELL_MAX_S = 1.0, 2.0
 # What one consume() call may return at most, by librdkafka's own limit.
 CONSUME_MAX = 1_000_000
 
@@ -63,13 +64,13 @@ class KafkaSource:
         self._ends: dict[TopicPartition, int] = {}
         self._health = Health()
         self._failure: SourceError | None = None
-        self._group_offsets: dict[TopicPartition, int] = {}
-        self._commit_due_s = 0.0
+        self._outside: set[TopicPartition] = set()
         settings = client_settings(kafka, {"group.id": group, **CONSUMER_DEFAULTS}, CONSUMER_FIXED)
+        self._group_offsets = GroupOffsets()
         callbacks = {
             "error_cb": self._health.note_error,
             "stats_cb": self._note_statistics,
-            "on_commit": _note_commit,
+            "on_commit": self._group_offsets.note_answer,
         }
         self._consumer: ck.Consumer | None = make_client(ck.Consumer, {**settings, **callbacks})
 
@@ -80,10 +81,11 @@ class KafkaSource:
             TopicMissingError: one of the topics does not exist.
             BrokerUnreachableError: no broker answered in time.
         """
+        deadline_s = time.monotonic() + self._timeout_s
         return sorted(
             TopicPartition(topic, partition)
             for topic in self._topics
-            for partition in self._partitions_of(topic, self._timeout_s)
+            for partition in self._partitions_of(topic, deadline_s)
         )
 
     def limits(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
@@ -93,7 +95,8 @@ class KafkaSource:
             TopicMissingError: there is no such topic or partition.
             BrokerUnreachableError: no broker answered in time.
         """
-        found = {where: self._limits_of(where, self._timeout_s) for where in partitions}
+        deadline_s = time.monotonic() + self._timeout_s
+        found = {where: self._limits_of(where, deadline_s) for where in partitions}
         self._ends.update((where, end) for where, (_, end) in found.items())
         return found
 
@@ -101,14 +104,15 @@ class KafkaSource:
         """Read these partitions, and only these, from these offsets on."""
         self._positions = dict(positions)
         self._failure = None
+        self._outside.clear()
         self._open.assign([ck.TopicPartition(*where, offset) for where, offset in positions.items()])
 
     def poll(self, records_max: int, timeout_ms: int) -> Sequence[Records]:
         """What has arrived, waiting at most `timeout_ms` for the first: one `Records` per topic, each
         ordered by partition and offset; never more than `records_max` records in all.
 
-        A position or topic that the broker seems not to have is asked about first, which may take
-        another `SILENCE_MAX_S` for each.
+        Positions and topics that the broker seems not to have are asked about first, for at most another
+        `ASIDE_MAX_S`.
 
         Raises:
             OffsetExpiredError: a position lies below the log's start.
@@ -116,7 +120,7 @@ class KafkaSource:
             TopicMissingError: an assigned topic was deleted.
         """
         self._check()
-        self._commit_when_due()
+        self._group_offsets.commit_when_due(self._open)
         deadline_s = time.monotonic() + timeout_ms / 1_000
         while True:
             wait_s = max(0.0, deadline_s - time.monotonic())
@@ -136,23 +140,18 @@ class KafkaSource:
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """Tell lag tools where the state stands, at most once a second; never waits, never fails."""
-        self._group_offsets.update(positions)
-        self._commit_when_due()
+        self._group_offsets.note(positions)
+        self._group_offsets.commit_when_due(self._open)
 
     def problem(self) -> str | None:
         """What keeps records from arriving, in words for an operator; None when nothing does."""
         return self._health.problem(self._servers)
 
     def close(self) -> None:
-        """Write the last group offsets if a broker answers; let go of sockets and threads."""
-        consumer = self._consumer
-        if consumer is None:
-            return
-        if self.problem() is None:
-            self._commit_due_s = 0.0
-            self._commit_when_due()
-        consumer.close()
-        self._consumer = None
+        """Write the last group offsets if a broker answers soon; let go of sockets and threads."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            self._group_offsets.close(consumer, FAREWELL_MAX_S if self.problem() is None else 0.0)
 
     @property
     def _open(self) -> ck.Consumer:
@@ -160,25 +159,24 @@ class KafkaSource:
             raise RuntimeError("the source is closed")
         return self._consumer
 
-    def _partitions_of(self, topic: str, timeout_s: float) -> tuple[int, ...]:
+    def _partitions_of(self, topic: str, deadline_s: float) -> tuple[int, ...]:
         def ask(wait_s: float) -> tuple[int, ...]:
             found = self._open.list_topics(topic, timeout=wait_s).topics[topic]
             if found.error is not None:
                 raise ck.KafkaException(found.error)
             return tuple(found.partitions)
 
-        return self._answer(ask, f"topic {topic}", timeout_s)
+        return self._answer(ask, f"topic {topic}", deadline_s)
 
-    def _limits_of(self, where: TopicPartition, timeout_s: float) -> tuple[int, int]:
+    def _limits_of(self, where: TopicPartition, deadline_s: float) -> tuple[int, int]:
         def ask(wait_s: float) -> tuple[int, int]:
             first, end = self._open.get_watermark_offsets(ck.TopicPartition(*where), timeout=wait_s)
             return first, end
 
-        return self._answer(ask, f"limits of topic {where.topic} partition {where.partition}", timeout_s)
+        return self._answer(ask, f"limits of topic {where.topic} partition {where.partition}", deadline_s)
 
-    def _answer(self, ask: Callable[[float], Answer], doing: str, timeout_s: float) -> Answer:
-        """Ask until a broker answers, for a bounded time: just after its start it may refuse."""
-        deadline_s = time.monotonic() + timeout_s
+    def _answer(self, ask: Callable[[float], Answer], doing: str, deadline_s: float) -> Answer:
+        """Ask until a broker answers or the time is over: just after its start it may refuse."""
         while True:
             left_s = max(0.001, deadline_s - time.monotonic())
             try:
@@ -245,35 +243,38 @@ class KafkaSource:
             self._positions[where] = max(self._positions.get(where, 0), offset)
             self._health.refusal = None
         elif code in _NOT_IN_LOG:
-            self._note_not_in_log(where)
+            self._outside.add(where)
         elif code in UNKNOWN_TOPIC:
             self._health.suspects.add(where.topic)
         else:
             self._health.refusal = f"topic {where.topic} partition {where.partition}: {error.str()}; retrying"
 
-    def _note_not_in_log(self, where: TopicPartition) -> None:
-        """Find out on which side of the log the position lies; ask again where it lies inside after all."""
+    def _check(self) -> None:
+        """Ask about what an earlier poll met, and raise what is wrong; its records were handed out first."""
+        deadline_s = time.monotonic() + ASIDE_MAX_S
+        for topic in self._health.take_suspects():
+            try:
+                self._partitions_of(topic, deadline_s)
+            except TopicMissingError as error:
+                self._failure = error
+            except SourceError as error:
+                self._health.refusal = str(error)
+        while self._outside:
+            self._find_out(self._outside.pop(), deadline_s)
+        if self._failure is not None:
+            raise self._failure
+
+    def _find_out(self, where: TopicPartition, deadline_s: float) -> None:
+        """On which side of the log the position lies; read from it again where it lies inside after all."""
         position = self._positions[where]
         try:
-            require_offset_in_log(where, position, self._limits_of(where, SILENCE_MAX_S))
+            require_offset_in_log(where, position, self._limits_of(where, deadline_s))
         except BrokerUnreachableError as error:
             self._health.refusal = str(error)
         except SourceError as error:
             self._failure = error
             return
         self._open.seek(ck.TopicPartition(*where, position))
-
-    def _check(self) -> None:
-        """Raise what an earlier poll found; its records were handed out first."""
-        for topic in self._health.take_suspects():
-            try:
-                self._partitions_of(topic, SILENCE_MAX_S)
-            except TopicMissingError as error:
-                self._failure = error
-            except SourceError as error:
-                self._health.refusal = str(error)
-        if self._failure is not None:
-            raise self._failure
 
     def _known_end(self, where: TopicPartition) -> int:
         """The partition's end as of the latest answer about it, below 0 while there is none."""
@@ -282,20 +283,3 @@ class KafkaSource:
 
     def _note_statistics(self, statistics: str) -> None:
         self._health.note_statistics(orjson.loads(statistics), self._positions)
-
-    def _commit_when_due(self) -> None:
-        now_s = time.monotonic()
-        if not self._group_offsets or now_s < self._commit_due_s:
-            return
-        offsets = [ck.TopicPartition(*where, offset) for where, offset in self._group_offsets.items()]
-        self._group_offsets.clear()
-        self._commit_due_s = now_s + COMMIT_INTERVAL_S
-        try:
-            self._open.commit(offsets=offsets, asynchronous=True)
-        except ck.KafkaException as error:
-            _note_commit(error.args[0], [])
-
-
-def _note_commit(error: ck.KafkaError | None, _: object) -> None:
-    if error is not None:
-        LOG.info("group offsets, for lag tools only, were not written: %s", error.str())

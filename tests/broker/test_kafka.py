@@ -114,11 +114,32 @@ def test_group_offsets_are_there_for_lag_tools(ground: BrokerGround) -> None:
     with opened(ground, everywhere(topic)) as source:
         polled(source, 5)
         source.commit({TopicPartition(topic, 0): 3})
+        eventually(lambda: not source.poll(10, 50) and group_offset(ground, topic) == 3, "its offset")
         source.commit({TopicPartition(topic, 0): 5})
+    assert group_offset(ground, topic) == 5
+
+
+@pytest.mark.slow
+def test_group_offsets_go_on_after_an_outage(ground: BrokerGround, broker: KafkaBroker) -> None:
+    """Whatever became of a commit that was on its way when the broker went."""
+    topic = ground.topic()
+    ground.append(topic, 0, [b"v"] * 5)
+    with opened(ground, everywhere(topic)) as source:
+        polled(source, 5)
+        with broker.frozen():
+            source.commit({TopicPartition(topic, 0): 3})
+            with broker.killed():
+                eventually(lambda: not source.poll(10, 100) and source.problem() is not None, "a problem")
+        source.commit({TopicPartition(topic, 0): 5})
+        eventually(lambda: not source.poll(10, 100) and group_offset(ground, topic) == 5, "its offset")
+
+
+def group_offset(ground: BrokerGround, topic: str) -> int:
+    """What a lag tool sees of the topic's first partition."""
     tool = ck.Consumer({**ground.settings, "group.id": "contract"})
     (found,) = tool.committed([ck.TopicPartition(topic, 0)], timeout=10)
     tool.close()
-    assert found.offset == 5
+    return int(found.offset)
 
 
 def test_publishers_partition_as_the_java_client_does(ground: BrokerGround) -> None:

@@ -19,7 +19,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -163,6 +164,25 @@ class KafkaBroker:
     def kill(self) -> None:
         """SIGKILL: no farewell to clients, nothing flushed."""
         self._end(signal.SIGKILL)
+
+    @contextmanager
+    def killed(self) -> Iterator[None]:
+        """Killed; when the block ends it comes back at the same address with the same data."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """SIGSTOP: the kernel accepts connections, and nobody answers; it goes on when the block ends."""
+        os.killpg(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            if self._process is not None:
+                os.killpg(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL if the broker has not ended after 20 s."""

@@ -61,9 +61,9 @@ class LearnProcess:
 
         return wait_for(line, f"{event!r} {problem!r} in the log", deadline_s)
 
-    def stop(self, deadline_s: float = 30.0) -> int:
-        """Ask it to stop with SIGTERM; its exit code."""
-        self._process.send_signal(signal.SIGTERM)
+    def stop(self, deadline_s: float = 30.0, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to stop; its exit code."""
+        self._process.send_signal(how)
         return self.wait(deadline_s)
 
     def wait(self, deadline_s: float = START_S) -> int:

@@ -10,16 +10,17 @@ from source_checks import PARTITIONS, Headers
 
 from stream.kafka import EmbeddedCluster, KafkaSink, KafkaSource, Setting
 
+NAMES = map("topic-{}".format, itertools.count())
+
 
 class MemoryGround:
     """A `MemoryLog`; it can trim, recreate and stop."""
 
     def __init__(self) -> None:
         self.log = MemoryLog()
-        self._names = map("topic-{}".format, itertools.count())
 
     def topic(self) -> str:
-        name = next(self._names)
+        name = next(NAMES)
         self.log.create_topic(name, PARTITIONS)
         return name
 
@@ -62,10 +63,9 @@ class KafkaGround:
 
     def __init__(self, settings: Mapping[str, Setting]) -> None:
         self.settings = dict(settings)
-        self._names = map("topic-{}".format, itertools.count())
 
     def new_name(self) -> str:
-        return next(self._names)
+        return next(NAMES)
 
     def append(
         self,
