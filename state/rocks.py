@@ -47,6 +47,7 @@ from state.errors import (
     StoreMissingError,
 )
 from state.kernels import spans
+from state.manifest import require_whole_manifest
 from state.store import I64, Head, JournalEntry, OutboxRecord, Rows, TopicPartition
 
 FAMILIES = ("journal", "rows", "schedule", "outbox")
@@ -148,6 +149,7 @@ def open_database(path: Path, access: AccessType, tuning: Mapping[str, Any] | No
     # What a power cut leaves is a prefix of history, and damage in its middle ends it there.
     options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
     apply_tuning(options, tuning or {})
+    require_whole_manifest(path)
     try:
         return Rdict(str(path), options, _family_options(), access)
     except Exception as error:

@@ -75,10 +75,15 @@ def run_learner(
 
 
 def stop_on_signals() -> Event:
-    """An event that SIGTERM and SIGINT set."""
+    """An event that SIGTERM and SIGINT set; the same signal once more ends the process at once."""
     stop = Event()
+
+    def hear(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, hear)
     return stop
 
 

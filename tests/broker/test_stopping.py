@@ -131,6 +131,19 @@ def test_a_learner_ends_when_told_to(
         assert learner.lines("stopped"), learner.said()
 
 
+def test_a_second_signal_ends_a_learner_at_once(broker: KafkaBroker, tmp_path: Path) -> None:
+    """While it says goodbye to a broker that is silent, everything is stored already."""
+    kafka = {"bootstrap.servers": broker.bootstrap}
+    create_topics(kafka, TOPICS)
+    tables = sections(kafka, tmp_path) | {"topics": TOPICS.model_dump()}
+    with LearnProcess(tables, tmp_path) as learner:
+        learner.wait_for_line("learning")
+        with broker.frozen():
+            learner.signal(signal.SIGTERM)
+            learner.wait_for_line("stopped")
+            assert learner.stop(DEADLINE_S) == -signal.SIGTERM, learner.said()
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_learner_without_a_broker_says_where_it_looks_and_ends_when_told_to(
     how: signal.Signals, tmp_path: Path

@@ -63,8 +63,12 @@ class LearnProcess:
 
     def stop(self, deadline_s: float = 30.0, how: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to stop; its exit code."""
-        self._process.send_signal(how)
+        self.signal(how)
         return self.wait(deadline_s)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def wait(self, deadline_s: float = START_S) -> int:
         """Its exit code, as soon as it has ended."""
