@@ -49,7 +49,7 @@ ifneq ($(KERNEL_TESTS),)
 endif
 
 crash: $(DEVELOP) ## kill the learner KILLS times (make crash KILLS=1000)
-	$(PYTEST) --timeout=0 -rA tests/crash
+	$(PYTEST) --timeout=0 -o faulthandler_timeout=0 -rA tests/crash
 
 bench: $(DEVELOP) ## measure the figures, as ratios inside one run
 	$(BIN)/python tests/bench/run.py

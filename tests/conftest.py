@@ -4,12 +4,14 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from janitor import clean_up_after_this_process
 from kafka_broker import KafkaBroker, java_available
 
 pytest.register_assert_rewrite("crash_campaign")
 
 # A run in the background of a shell script ignores Ctrl-C, and so would every process the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+clean_up_after_this_process()
 
 
 @pytest.fixture(scope="session")
