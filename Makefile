@@ -2,6 +2,8 @@
 
 PYTHON ?= python3.11
 KILLS ?= 50
+# A test waits for a third of its time, so three processes share two cores well.
+WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,13 +24,15 @@ KERNEL_TESTS := $(wildcard $(addprefix tests/unit/test_,als.py blend.py codec.py
 # Minutes when interpreted; test_maps and test_codec interpret the same kernels.
 SLOW_INTERPRETED := tests/unit/test_factors.py
 PYTEST := $(BIN)/python -m pytest -q
+# File by file in their order, which has the long ones first.
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
 	--no-header --no-emit-index-url --no-emit-find-links --extra build
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test test-kernels crash bench check protos lock clean
+.PHONY: help env demo quick test test-kernels crash bench check protos lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,13 +43,16 @@ demo: $(RUNTIME) ## watch it work: Kafka's protocol in, recommendations out, one
 	$(BIN)/livefactor demo
 
 test: $(DEVELOP) ## all tests but the benchmarks; the kernel tests in numba's other modes too
-	$(PYTEST) --ignore=tests/bench
+	$(PYTEST) $(PARALLEL) --ignore=tests/bench
 	$(MAKE) --no-print-directory test-kernels
+
+quick: check ## lint, types and the unit tests, in a minute
+	$(PYTEST) $(PARALLEL) tests/unit -m "not slow"
 
 test-kernels: $(DEVELOP) ## the kernel tests with bounds checks, then interpreted
 ifneq ($(KERNEL_TESTS),)
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CHECKED_CACHE_DIR) $(PYTEST) $(KERNEL_TESTS)
-	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(INTERPRETED_CACHE_DIR) $(PYTEST) $(filter-out $(SLOW_INTERPRETED),$(KERNEL_TESTS))
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CHECKED_CACHE_DIR) $(PYTEST) $(PARALLEL) $(KERNEL_TESTS)
+	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(INTERPRETED_CACHE_DIR) $(PYTEST) $(PARALLEL) $(filter-out $(SLOW_INTERPRETED),$(KERNEL_TESTS))
 endif
 
 crash: $(DEVELOP) ## kill the learner KILLS times (make crash KILLS=1000)
