@@ -14,6 +14,7 @@ DEVELOP := $(VENV)/.develop
 # compiles for: so each state of the sources, and each mode, has a cache of its own.
 SOURCES := $(shell cat stream/*.py stream/*/*.py state/*.py serving/*.py | sha256sum | cut -c1-12)
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba/$(SOURCES)
+COMPILED := $(NUMBA_CACHE_DIR)/.compiled
 CHECKED_CACHE_DIR := $(CURDIR)/.cache/numba-boundscheck/$(SOURCES)
 INTERPRETED_CACHE_DIR := $(CURDIR)/.cache/numba-interpreted/$(SOURCES)
 
@@ -42,7 +43,7 @@ env: $(DEVELOP) ## create .venv with everything that tests and checks need
 demo: $(RUNTIME) ## watch it work: Kafka's protocol in, recommendations out, one process killed
 	$(BIN)/livefactor demo
 
-test: $(DEVELOP) ## all tests but the benchmarks; the kernel tests in numba's other modes too
+test: $(DEVELOP) $(COMPILED) ## all tests but the benchmarks; the kernel tests in numba's other modes too
 	$(PYTEST) $(PARALLEL) --ignore=tests/bench
 	$(MAKE) --no-print-directory test-kernels
 
@@ -87,6 +88,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(BIN)/uv: $(DEVELOP)
+
+# Compiled once by one process: several at a time would each compile the same.
+$(COMPILED): $(DEVELOP)
+	PYTHONPATH=. $(BIN)/python tests/support/compile_kernels.py
+	@touch $@
 
 # Of the package itself only the entry point and the metadata are installed: the code stays where it is.
 INSTALL_SELF := $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

@@ -59,7 +59,7 @@ class Scene:
                 found.update((int(letter.headers["source-offset"]), letter) for letter in reader.read())
                 return found.keys() >= set(offsets)
 
-            wait_for(complete, f"dead letters of the records {offsets}", 60.0)
+            wait_for(complete, f"dead letters of the records {offsets}", 180.0)
         return found
 
     def wait_until_learnt(self, offset: int) -> None:
@@ -70,7 +70,7 @@ class Scene:
             head = head_of(self.settings.state.directory)
             return head.offsets.get(where, 0) if head else 0
 
-        wait_for(lambda: stands() >= offset, f"offset {offset}", 60.0)
+        wait_for(lambda: stands() >= offset, f"offset {offset}", 180.0)
         assert stands() == offset
 
     def outbox(self) -> list[OutboxRecord]:

@@ -33,8 +33,8 @@ def finish(campaign: Campaign, learner: LearnProcess) -> None:
     """Let the learner learn what is left, and see that nothing was lost or doubled."""
     campaign.publisher.stop()
     published = len(campaign.publisher.made) + campaign.publisher.commands
-    wait_for(lambda: learnt(campaign) >= published, f"{published} records", 60.0)
-    wait_for(lambda: not outbox_of(campaign.settings.state.directory), "an empty outbox", 60.0)
+    wait_for(lambda: learnt(campaign) >= published, f"{published} records", 180.0)
+    wait_for(lambda: not outbox_of(campaign.settings.state.directory), "an empty outbox", 180.0)
     assert learner.stop() == 0, learner.said()
     campaign.check()
     campaign.check_at_end()
@@ -70,6 +70,6 @@ def test_a_broker_killed_in_mid_run_is_waited_for_and_nothing_is_lost_or_doubled
         with broker.killed():
             learner.wait_for_line("hindered", f"no records from {broker.bootstrap}", deadline_s=30.0)
             stood_at = learnt(campaign)
-        learner.wait_for_line("going on", deadline_s=60.0)
-        wait_for(lambda: learnt(campaign) > stood_at + 500, "learning to go on", 60.0)
+        learner.wait_for_line("going on", deadline_s=180.0)
+        wait_for(lambda: learnt(campaign) > stood_at + 500, "learning to go on", 180.0)
         finish(campaign, learner)

@@ -45,7 +45,7 @@ def batch_seq(campaign: Campaign) -> int:
 
 def wait_until_learning(campaign: Campaign, after: int = 3) -> None:
     """Return once the store has gone past a micro-batch."""
-    wait_for(lambda: batch_seq(campaign) > after, f"a micro-batch after {after}", 60.0)
+    wait_for(lambda: batch_seq(campaign) > after, f"a micro-batch after {after}", 180.0)
 
 
 def finish(campaign: Campaign) -> None:
@@ -64,7 +64,7 @@ def test_a_second_learner_is_refused(campaign: Campaign) -> None:
     with learner(campaign, "first") as first:
         wait_until_learning(campaign)
         with learner(campaign, "second") as second:
-            assert second.wait(60.0) == 1
+            assert second.wait(180.0) == 1
             assert "StoreLockedError" in second.said()
             assert f"process id {first.pid}" in second.said()
             assert "--standby" in second.said()
@@ -80,7 +80,7 @@ def test_a_standby_takes_over(campaign: Campaign) -> None:
     with learner(campaign, "first") as first:
         wait_until_learning(campaign)
         with learner(campaign, "second", standby=True) as second:
-            wait_for(lambda: "standing by" in second.said(), "a stand-by", 60.0)
+            wait_for(lambda: "standing by" in second.said(), "a stand-by", 180.0)
             first.signal(signal.SIGKILL)
             killed = time.monotonic()
             first.wait()
@@ -94,7 +94,7 @@ def test_a_standby_takes_over(campaign: Campaign) -> None:
 def test_a_stopped_learner_goes_on_where_it_was(campaign: Campaign) -> None:
     """SIGSTOP frees no lock: the stand-by keeps waiting, and after SIGCONT nothing is doubled."""
     with learner(campaign, "first") as first, learner(campaign, "second", standby=True) as second:
-        wait_for(lambda: "standing by" in first.said() + second.said(), "a stand-by", 60.0)
+        wait_for(lambda: "standing by" in first.said() + second.said(), "a stand-by", 180.0)
         owner, waiting = (first, second) if "standing by" in second.said() else (second, first)
         wait_until_learning(campaign)
         owner.signal(signal.SIGSTOP)
