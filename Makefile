@@ -2,8 +2,8 @@
 
 PYTHON ?= python3.11
 KILLS ?= 50
-# A test waits for a third of its time, so three processes share two cores well.
-WORKERS ?= 3
+# Processes that share the suite.
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -89,7 +89,7 @@ $(BIN)/python:
 
 $(BIN)/uv: $(DEVELOP)
 
-# Compiled once by one process: several at a time would each compile the same.
+# Compiled once by one process: those that share the suite would each compile the same.
 $(COMPILED): $(DEVELOP)
 	PYTHONPATH=. $(BIN)/python tests/support/compile_kernels.py
 	@touch $@

@@ -152,7 +152,7 @@ class KafkaBroker:
             self.wait_ready()
 
     def wait_ready(self, deadline_s: float = START_DEADLINE_S) -> None:
-        """Return once the broker answers a metadata request."""
+        """Return once the broker answers and takes new topics."""
         deadline = time.monotonic() + deadline_s
         while not self._answers():
             if self._process is None or self._process.poll() is not None:
@@ -183,6 +183,7 @@ class KafkaBroker:
         finally:
             if self._process is not None:
                 os.killpg(self.pid, signal.SIGCONT)
+                self.wait_ready()
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL if the broker has not ended after 20 s."""
@@ -201,6 +202,7 @@ class KafkaBroker:
 
     def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
         """Create a topic and return once every partition has a leader."""
+        self.wait_ready()
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
         self._client().create_topics([topic], operation_timeout=30)[name].result(30)
         self._wait(lambda: self._led_partitions(name) == partitions, f"topic {name} to have leaders")
@@ -264,15 +266,21 @@ class KafkaBroker:
             time.sleep(0.02)
 
     def _answers(self) -> bool:
-        """Whether the port is open and a metadata request is answered by a broker."""
+        """Whether the port is open, a broker answers there, and it could hold a new topic."""
         try:
             socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
         except OSError:
             return False
         try:
-            return len(self._client().list_topics(timeout=2).brokers) == 1
+            return len(self._client().list_topics(timeout=2).brokers) == 1 and self._takes_topics()
         except KafkaException:
             return False
+
+    def _takes_topics(self) -> bool:
+        """Whether the controller has heard from the broker lately; raises KafkaException if not."""
+        probe = NewTopic("probe", num_partitions=1, replication_factor=1)
+        self._client().create_topics([probe], request_timeout=2, validate_only=True)["probe"].result(10)
+        return True
 
     def _java(self, main: str, arguments: Sequence[str]) -> list[str]:
         # setpriv lets the kernel end the JVM with us, even where this process is killed itself.

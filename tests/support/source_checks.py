@@ -440,7 +440,9 @@ def check_reading_resumes_after_an_outage(ground: OutageGround) -> None:
         ground.append(topic, 0, numbered(5, 5))
         assert [value for *_, value in rows(polled(source, 5))] == numbered(5, 5)
         eventually(lambda: not source.poll(10, 100) and source.problem() is None, "the end of the problem")
-        assert all(source.caught_up().values())
+        eventually(
+            lambda: not source.poll(10, 100) and all(source.caught_up().values()), "the end of the log"
+        )
 
 
 def check_a_problem_ends_without_records(ground: OutageGround) -> None:
