@@ -1,6 +1,6 @@
 """Whatever the broker does, what is told to end ends, and says how it stands where it can.
 
-How long it takes is for `tests/bench/bench_stop.py`; here it must only not hang.
+Here it must only not hang: how long it takes depends on what else the machine does.
 """
 
 import signal
