@@ -15,6 +15,7 @@ import google_crc32c
 
 from state.errors import StoreCorruptError
 
+RESTORE_ADVICE = "restore a checkpoint from versions/, or delete the store and relearn"
 BLOCK_BYTES = 32 << 10
 _HEADER = struct.Struct("<IHB")
 _CRC_AT = 6
@@ -41,8 +42,7 @@ def require_whole_manifest(database: Path) -> None:
             damaged_at = _damage(block)
             if damaged_at is not None:
                 raise StoreCorruptError(
-                    f"{database / name} is damaged at byte {block_at + damaged_at}: restore a checkpoint "
-                    "from versions/, or delete the store and relearn"
+                    f"{database / name} is damaged at byte {block_at + damaged_at}: {RESTORE_ADVICE}"
                 )
             block_at += len(block)
 

@@ -47,7 +47,7 @@ from state.errors import (
     StoreMissingError,
 )
 from state.kernels import spans
-from state.manifest import require_whole_manifest
+from state.manifest import RESTORE_ADVICE, require_whole_manifest
 from state.store import I64, Head, JournalEntry, OutboxRecord, Rows, TopicPartition
 
 FAMILIES = ("journal", "rows", "schedule", "outbox")
@@ -184,8 +184,8 @@ def named_error(error: Exception, path: Path) -> StoreError:
         )
     if any(sign in text for sign in ("Corruption", "not an sstable", "checksum", "No such file")):
         return StoreCorruptError(
-            f"a file of {path} is damaged or missing: {text}. If it keeps a learner from starting, restore a "
-            "checkpoint from versions/, or delete the store and relearn; a scorer tries again by itself"
+            f"a file of {path} is damaged or missing: {text}. If it keeps a learner from starting, "
+            f"{RESTORE_ADVICE}; a scorer tries again by itself"
         )
     return StoreError(f"RocksDB cannot use {path}: {text}")
 

@@ -2,7 +2,6 @@
 
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def damaged(database: Path, tmp_path: Path) -> Iterator[Path]:
+def damaged(database: Path, tmp_path: Path) -> Path:
     """A copy without the tables, to be damaged."""
     copy = tmp_path / "database"
     copy.mkdir()
