@@ -5,11 +5,15 @@ Here it must only not hang: how long it takes depends on what else the machine d
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from crash_process import wait_for
 from kafka_broker import KafkaBroker, free_port
 from learn_process import LearnProcess
 from source_checks import everywhere
@@ -19,53 +23,40 @@ from livefactor.client import Client
 from state.errors import SourceError
 from state.store import OutboxRecord
 from stream.config import TopicsConfig
-from stream.kafka import KafkaPublisher, create_topics
+from stream.kafka import KafkaPublisher, Setting, create_topics
 
 pytestmark = pytest.mark.broker
 
-DEADLINE_S = 15.0
+DEADLINE_S = 10.0
+AMID_REQUEST_S = 1.5
 TOPICS = TopicsConfig(interactions="s.i", dlq="s.d", items="s.m", control="s.c", drift="s.r")
 ADVICE = 'check that it runs, [kafka] "bootstrap.servers"'
 
-Act = Callable[[], object]
-State = Callable[[KafkaBroker, Act], AbstractContextManager[None]]
-"""Brings a broker into a state, in which `Act` has asked it for something, for the length of a block."""
+Stand = Callable[[KafkaBroker], AbstractContextManager[None]]
 
 
-@contextmanager
-def up(broker: KafkaBroker, ask: Act) -> Iterator[None]:
-    ask()
-    yield
-
-
-@contextmanager
-def killed(broker: KafkaBroker, ask: Act) -> Iterator[None]:
-    with broker.killed():
-        ask()
-        yield
-
-
-@contextmanager
-def frozen(broker: KafkaBroker, ask: Act) -> Iterator[None]:
-    with broker.frozen():
-        ask()
-        yield
-
-
-@contextmanager
-def killed_amid_a_request(broker: KafkaBroker, ask: Act) -> Iterator[None]:
-    with broker.frozen():
-        ask()
-        with broker.killed():
-            yield
-
-
-def never_there(broker: KafkaBroker, ask: Act) -> AbstractContextManager[None]:
-    ask()
+def as_it_is(broker: KafkaBroker) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def require_end(close: Act) -> None:
+@dataclass(frozen=True)
+class State:
+    """What a broker does while something is asked of it, and from then until its client has ended."""
+
+    name: str
+    while_asked: Stand = as_it_is
+    afterwards: Stand = as_it_is
+
+
+UP = State("up")
+KILLED = State("killed", KafkaBroker.killed)
+FROZEN = State("frozen", KafkaBroker.frozen)
+KILLED_AMID_A_REQUEST = State("killed amid a request", KafkaBroker.frozen, KafkaBroker.killed)
+NEVER_THERE = State("never there")
+name = attrgetter("name")
+
+
+def require_end(close: Callable[[], object]) -> None:
     """See a call return; one that hangs stays behind in its thread."""
     thread = threading.Thread(target=close, daemon=True)
     thread.start()
@@ -73,70 +64,60 @@ def require_end(close: Act) -> None:
     assert not thread.is_alive(), f"{close} hangs"
 
 
-@pytest.mark.parametrize("state", [up, killed, frozen, killed_amid_a_request, never_there])
+@pytest.mark.parametrize("state", [UP, KILLED, FROZEN, KILLED_AMID_A_REQUEST, NEVER_THERE], ids=name)
 def test_clients_close(state: State, broker: KafkaBroker) -> None:
     """A source with group offsets to write, a sink and a client with a record on its way."""
     topic = BrokerGround(broker).topic()
-    address = f"127.0.0.1:{free_port()}" if state is never_there else broker.bootstrap
+    address = f"127.0.0.1:{free_port()}" if state is NEVER_THERE else broker.bootstrap
     ground = KafkaGround({"bootstrap.servers": address})
     source, sink = ground.source(topic), ground.sink()
     client = Client(f"127.0.0.1:{free_port()}", ground.settings, topic=topic)
     source.assign(everywhere(topic))
     source.poll(10, 300)
-
-    def ask() -> None:
+    with state.while_asked(broker):
         source.commit(everywhere(topic))
         assert sink.send(1, OutboxRecord(topic, b"k", b"v"))
-        acknowledged = sink.flush(20_000 if state is up else 100)
-        assert bool(acknowledged) == (state is up)
-        with nullcontext() if state is up else pytest.raises(SourceError):
-            client.publish("ann", "film", timeout_s=20 if state is up else 0.1)
-
-    with state(broker, ask):
-        for part in (source, sink, client):
-            require_end(part.close)
+        acknowledged = sink.flush(20_000 if state is UP else 100)
+        assert bool(acknowledged) == (state is UP)
+        with nullcontext() if state is UP else pytest.raises(SourceError):
+            client.publish("ann", "film", timeout_s=20 if state is UP else 0.1)
+        with state.afterwards(broker):
+            for part in (source, sink, client):
+                require_end(part.close)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "how"),
     [
-        (up, signal.SIGTERM),
-        (killed, signal.SIGTERM),
-        (frozen, signal.SIGTERM),
-        (frozen, signal.SIGINT),
-        (killed_amid_a_request, signal.SIGTERM),
+        (UP, signal.SIGTERM),
+        (KILLED, signal.SIGTERM),
+        (FROZEN, signal.SIGTERM),
+        (FROZEN, signal.SIGINT),
+        (KILLED_AMID_A_REQUEST, signal.SIGTERM),
     ],
+    ids=name,
 )
 def test_a_learner_ends_when_told_to(
     state: State, how: signal.Signals, broker: KafkaBroker, tmp_path: Path
 ) -> None:
     """Exit code 0, with records, dead letters and group offsets on their way."""
-    kafka = {"bootstrap.servers": broker.bootstrap}
-    create_topics(kafka, TOPICS)
-    tables = sections(kafka, tmp_path) | {"topics": TOPICS.model_dump()}
-    with LearnProcess(tables, tmp_path) as learner, KafkaPublisher(kafka) as publisher:
+    with learner_of(broker, tmp_path) as learner, KafkaPublisher(kafka_of(broker)) as publisher:
         learner.wait_for_line("learning")
         for _ in range(200):
             publisher.publish(TOPICS.interactions, b"k", b"no event, so a dead letter is due")
         publisher.flush(20_000)
-
-        def wait_for_requests() -> None:
-            """Long enough for group offsets and dead letters to be on their way."""
-            if state is killed_amid_a_request:
+        with state.while_asked(broker):
+            if state is KILLED_AMID_A_REQUEST:
                 learner.wait_for_line("hindered")
-
-        with state(broker, wait_for_requests):
-            assert learner.stop(DEADLINE_S, how) == 0, learner.said()
+            with state.afterwards(broker):
+                assert learner.stop(DEADLINE_S, how) == 0, learner.said()
         assert learner.lines("stopped"), learner.said()
 
 
 def test_a_second_signal_ends_a_learner_at_once(broker: KafkaBroker, tmp_path: Path) -> None:
     """While it says goodbye to a broker that is silent, everything is stored already."""
-    kafka = {"bootstrap.servers": broker.bootstrap}
-    create_topics(kafka, TOPICS)
-    tables = sections(kafka, tmp_path) | {"topics": TOPICS.model_dump()}
-    with LearnProcess(tables, tmp_path) as learner:
+    with learner_of(broker, tmp_path) as learner:
         learner.wait_for_line("learning")
         with broker.frozen():
             learner.signal(signal.SIGTERM)
@@ -144,7 +125,7 @@ def test_a_second_signal_ends_a_learner_at_once(broker: KafkaBroker, tmp_path: P
             assert learner.stop(DEADLINE_S) == -signal.SIGTERM, learner.said()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=name)
 def test_a_learner_without_a_broker_says_where_it_looks_and_ends_when_told_to(
     how: signal.Signals, tmp_path: Path
 ) -> None:
@@ -154,13 +135,25 @@ def test_a_learner_without_a_broker_says_where_it_looks_and_ends_when_told_to(
         said = learner.wait_for_line("waiting for the broker")["problem"]
         assert f"No broker answers at {address}" in said
         assert ADVICE in said
+        said_s = time.monotonic()
+        wait_for(lambda: time.monotonic() - said_s > AMID_REQUEST_S, "a request under way")
         assert learner.stop(DEADLINE_S, how) == 0, learner.said()
         assert not learner.lines("learning")
 
 
-def sections(kafka: dict[str, str], folder: Path) -> dict[str, dict[str, object]]:
+def kafka_of(broker: KafkaBroker) -> dict[str, Setting]:
+    return {"bootstrap.servers": broker.bootstrap}
+
+
+def learner_of(broker: KafkaBroker, folder: Path) -> LearnProcess:
+    """A learner of topics that exist."""
+    create_topics(kafka_of(broker), TOPICS)
+    return LearnProcess(sections(kafka_of(broker), folder) | {"topics": TOPICS.model_dump()}, folder)
+
+
+def sections(kafka: Mapping[str, Setting], folder: Path) -> dict[str, Mapping[str, object]]:
     return {
-        "kafka": {**kafka},
+        "kafka": kafka,
         "state": {"directory": str(folder / "store"), "rows_max": 110_000, "items_max": 5_000},
         "learning": {"rank": 8},
     }
