@@ -12,7 +12,8 @@ DEVELOP := $(VENV)/.develop
 
 # Numba's cache notices neither an edit of a function that a kernel calls from another file nor the mode it
 # compiles for: so each state of the sources, and each mode, has a cache of its own.
-SOURCES := $(shell cat stream/*.py stream/*/*.py state/*.py serving/*.py | sha256sum | cut -c1-12)
+KERNEL_FREE := $(foreach room,state/rocksdb stream/kafka stream/lineage,-not -path '$(room)/*')
+SOURCES := $(shell find state stream serving -name '*.py' $(KERNEL_FREE) | sort | xargs cat | sha256sum | cut -c1-12)
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba/$(SOURCES)
 COMPILED := $(NUMBA_CACHE_DIR)/.compiled
 CHECKED_CACHE_DIR := $(CURDIR)/.cache/numba-boundscheck/$(SOURCES)
@@ -67,7 +68,7 @@ check: $(DEVELOP) ## lint, format, types, import directions, freshness of genera
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) tests/unit/test_protos_fresh.py
+	$(PYTEST) tests/unit/test_architecture.py tests/unit/test_protos_fresh.py
 
 protos: $(DEVELOP) ## generate the code of protos/*.proto
 	$(PROTOC) --python_out=. --pyi_out=. protos/events.proto protos/scorer.proto

@@ -57,8 +57,8 @@ def broker_findings(settings: Settings) -> Iterator[Finding]:
 
 def store_findings(settings: Settings) -> Iterator[Finding]:
     """Whether there is a store, made for these settings, and who owns it."""
-    from state.reader import RocksReader
-    from stream.identity import identity
+    from state.rocksdb.reader import RocksReader
+    from stream.lineage.identity import identity
 
     directory = settings.state.directory
     try:

@@ -18,8 +18,8 @@ from serving.service import SERVICE_NAME, ScorerService
 from state.config import StateConfig
 from state.errors import ConfigError, StoreError, StoreMissingError
 from state.identity import mismatches
-from state.reader import RocksReader
-from state.rocks import current_directory
+from state.rocksdb.database import current_directory
+from state.rocksdb.reader import RocksReader
 
 _log = structlog.get_logger(__name__)
 _HEALTH_NAMES = ("", SERVICE_NAME)

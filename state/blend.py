@@ -8,7 +8,7 @@ n_f are the features of `state.neighbours`, zero outside the lists of the last i
 user, b_v and n_f, comes twice: as it is, and times the user's `pace`, so that a weight may differ between
 someone who acted a moment ago and someone who returns. Where items already
 seen stay candidates three features follow for them: that they were seen, log(1 + how many steps ago), and
-log(how often). The weights are the same for all users; `stream.blend` learns them.
+log(how often). The weights are the same for all users; `stream.learning.blend` learns them.
 
 So the scalar is the same for everybody, and outside the lists the order is that of the dense part. Users of
 whom nothing is known yet have weights w_dc of their own, for what newcomers choose is not what others do:

@@ -25,7 +25,7 @@ from state.prefetch import prefetch
 from state.store import I64, U8, JournalEntry, Rows
 
 FORMAT = 1
-"""Version of everything this module and `state.rocks` write; raised when old bytes can no longer be read."""
+"""Version of all that this module and `state.rocksdb` write; raised when old bytes can no longer be read."""
 
 ROW_HEADER_BYTES = 5
 AHEAD_ROWS = 4

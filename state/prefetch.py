@@ -2,7 +2,7 @@
 
 Learning, looking up and packing jump at random among more rows than any cache holds, and each jump
 waits for memory. Asking a few rows ahead lets the waits overlap: about three times the throughput of
-`stream.sgd` on a million users. It changes no value.
+`stream.learning.sgd` on a million users. It changes no value.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ The store knows no learner. It keeps *rows* (opaque bytes under a kind and a
 permanent ordinal), an index from ids to ordinals, offsets, a schedule, memos
 and an outbox, and moves from one micro-batch to the next in one atomic step.
 
-`state.writer` and `state.reader` keep them in RocksDB, `state.memory` in
+`state.rocksdb.writer` and `state.rocksdb.reader` keep them in RocksDB, `state.memory` in
 dictionaries; `tests/contract/` holds both to the same behaviour.
 """
 

@@ -25,10 +25,10 @@ from state.store import (
 from stream import control
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
-from stream.decode import Decoder
+from stream.evaluation.prequential import Prequential
 from stream.events import Decoded, Interactions, Records, Rejected, by_partition
-from stream.learner import create_learner
-from stream.prequential import Prequential
+from stream.intake.decode import Decoder
+from stream.learning.learner import create_learner
 from stream.residency import Residency
 from stream.step import Step
 

@@ -27,11 +27,11 @@ from state.errors import (
 )
 from state.store import TopicPartition
 from stream.allocation import give_back
-from stream.bases import base_is_due, begin, keep_base
 from stream.config import LearnerSettings
 from stream.engine import Engine, Store
 from stream.events import Records, by_partition
-from stream.fingerprint import fingerprint, learnt_settings
+from stream.lineage.bases import base_is_due, begin, keep_base
+from stream.lineage.fingerprint import fingerprint, learnt_settings
 from stream.source import Sink, Source, require_offset_in_log
 
 HEARTBEAT_MS = 100

@@ -24,15 +24,15 @@ from state.event_ids import EventIds
 from state.model import Model
 from state.neighbours import cosine_scores, directed_scores
 from stream.config import LearnerSettings, LearningConfig, SgdConfig
+from stream.evaluation.experts import Blend, Expert, Factors, ItemMean, ItemToItem, Query, popularities
+from stream.evaluation.panel import Panel, Scores
+from stream.evaluation.prequential import position_hashes, sampled
+from stream.evaluation.rating import Baseline, Errors, Predictor, Ratings, Recorder, RunningMean
+from stream.evaluation.trace import Trace
 from stream.events import I64, Interactions, Records
-from stream.experts import Blend, Expert, Factors, ItemMean, ItemToItem, Query, popularities
-from stream.learner import create_learner
-from stream.meaning import strengths
-from stream.panel import Panel, Scores
-from stream.prequential import position_hashes, sampled
-from stream.rating import Baseline, Errors, Predictor, Ratings, Recorder, RunningMean
+from stream.learning.learner import create_learner
+from stream.learning.meaning import strengths
 from stream.step import Step
-from stream.trace import Trace
 
 Mask = npt.NDArray[np.bool_]
 

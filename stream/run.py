@@ -9,13 +9,13 @@ import structlog
 
 from protos.events_pb2 import Interaction
 from state.memory import MemoryStore
-from state.writer import DirectoryLock, Probe, RocksWriter, no_probe
+from state.rocksdb.writer import DirectoryLock, Probe, RocksWriter, no_probe
 from stream.allocation import collect_seldom
 from stream.config import LearnerSettings
 from stream.engine import Engine
 from stream.events import Records
-from stream.identity import identity
 from stream.kafka import KafkaSink, KafkaSource
+from stream.lineage.identity import identity
 from stream.loop import Loop
 
 STANDBY_POLL_S = 0.1

@@ -18,13 +18,13 @@ from state.factors import Table
 from state.model import Model
 from state.neighbour_rows import pack_steps
 from state.store import Rows
-from stream import als
 from stream.config import LearningConfig
+from stream.evaluation.prequential import Prequential, position_hashes, sampled
 from stream.events import I32, I64, U8, U64, Changed, Interactions, Learnable, Records, Rejected
-from stream.learner import Learner, refusals
-from stream.meaning import strengths
-from stream.prequential import Prequential, position_hashes, sampled
-from stream.walk import LEARN_EVERY, Options, Walk, Walked
+from stream.learning import als
+from stream.learning.learner import Learner, refusals
+from stream.learning.meaning import strengths
+from stream.learning.walk import LEARN_EVERY, Options, Walk, Walked
 
 Mask = npt.NDArray[np.bool_]
 Spans = tuple[U8, I64, I32, U64]

@@ -19,7 +19,7 @@ def demo(
     """
     from rich.console import Console
 
-    from livefactor.demo import run
+    from livefactor.demo.run import run
 
     console = Console(highlight=False)
     try:

@@ -33,7 +33,7 @@ from livefactor.options import (
 )
 
 if TYPE_CHECKING:
-    from livefactor.recording import Recording
+    from livefactor.replay.recording import Recording
 
 COUNTS = {
     "not_learnt": "taught nothing: of weight 0, below learning.min_value, or without a rating",
@@ -73,9 +73,9 @@ def replay(
     Needs no Kafka and keeps nothing. Each event is scored before anything learns from it. Exit code 1 if the
     file was cut short.
     """
-    from livefactor.recording import read
-    from livefactor.replay import report, run
-    from livefactor.report import prepare, write
+    from livefactor.replay.recording import read
+    from livefactor.replay.report import prepare, write
+    from livefactor.replay.run import report, run
     from stream.replay import Plan
 
     settings = settings_of(config, [*(overrides or []), *short_settings(min_value, explicit, repeats)])

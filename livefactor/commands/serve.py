@@ -3,7 +3,7 @@
 from livefactor.logs import configure_logs
 from livefactor.options import ConfigOption, SetOption, settings_of
 from livefactor.settings import Settings
-from stream.identity import identity
+from stream.lineage.identity import identity
 
 
 def serve(config: ConfigOption = None, overrides: SetOption = None) -> None:

@@ -14,8 +14,8 @@ from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
 from state.errors import FormatMismatchError
 
 if TYPE_CHECKING:
-    from state.reader import RocksReader
-    from stream.verify import Verdict
+    from state.rocksdb.reader import RocksReader
+    from stream.lineage.verify import Verdict
 
 AGREES, DIFFERS, NOTHING_TO_VERIFY = 0, 1, 3
 
@@ -25,7 +25,7 @@ app = typer.Typer(help="Look at the store: digest, verify, inspect, upgrade.", n
 @contextmanager
 def reader_of(directory: Path) -> "Iterator[RocksReader]":
     """A view of the store as it stands now; a running learner is not disturbed."""
-    from state.reader import RocksReader
+    from state.rocksdb.reader import RocksReader
 
     with closing(RocksReader(directory)) as reader:
         reader.catch_up()
@@ -60,8 +60,8 @@ def verify(as_json: JsonOption = False, config: ConfigOption = None, overrides: 
     run meanwhile; the state as of the start is verified.
     """
     settings = settings_of(config, overrides)
+    from stream.lineage.verify import verify as replay_and_compare
     from stream.run import open_source
-    from stream.verify import verify as replay_and_compare
 
     with (
         tempfile.TemporaryDirectory(prefix="livefactor-verify-") as scratch,

@@ -73,10 +73,10 @@ def tune(
     journal beside the output, from which the same command goes on. The settings are written if they are
     better on the rest beyond the confidence interval. Exit code 1 if the file was cut short.
     """
-    from livefactor.measuring import Work
-    from livefactor.recording import read
-    from livefactor.tune import Request, Tuning
-    from livefactor.tune_report import facts_of
+    from livefactor.replay.recording import read
+    from livefactor.tune.measuring import Work
+    from livefactor.tune.report import facts_of
+    from livefactor.tune.run import Request, Tuning
     from stream.replay import LIVE, Plan
 
     settings = settings_of(config, [*(overrides or []), *short_settings(min_value, explicit, repeats)])
@@ -112,7 +112,7 @@ def tune(
 
 def _metric(name: str | None, settings: "Settings") -> str:
     """The metric asked for, or the usual one. Raises ConfigError for one that there is not."""
-    from livefactor.measuring import RATING_METRICS
+    from livefactor.tune.measuring import RATING_METRICS
 
     explicit = settings.learning.feedback == "explicit"
     known = (*RATING_METRICS, *RANKING_METRICS) if explicit else RANKING_METRICS
@@ -137,7 +137,7 @@ def _check_out(out: Path, force: bool) -> None:
 def _write(out: Path, settings: "Settings", facts: dict[str, Any]) -> None:
     """The settings other than the defaults, secrets left out, under what was measured."""
     from livefactor.settings import differing, tables_to_toml
-    from livefactor.tune_report import aligned, rows, summary
+    from livefactor.tune.report import aligned, rows, summary
 
     tables = differing(settings)
     secrets = [f"{section}.{key}" for section, table in tables.items() for key in table if SECRET.search(key)]
@@ -160,7 +160,7 @@ def _write(out: Path, settings: "Settings", facts: dict[str, Any]) -> None:
 
 def _print(facts: dict[str, Any]) -> None:
     """What was found, the comparison, and what to do."""
-    from livefactor.tune_report import COLUMNS, rows, summary
+    from livefactor.tune.report import COLUMNS, rows, summary
 
     changed = [[name, values["default"], values["tuned"]] for name, values in facts["changed"].items()]
     print_table(("setting", "default", "tuned"), changed, title="settings")

@@ -13,8 +13,8 @@ import orjson
 
 from protos.events_pb2 import Interaction
 from stream.config import DecodeConfig
-from stream.decode import Decoder
 from stream.events import Records
+from stream.intake.decode import Decoder
 
 RECORDS = 10_000
 ROUNDS = 30

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from processes import service, warm_up
 from workload import KafkaBroker, Speed, bare_consumption, load_average, publish
 
-from livefactor.catalogue import ratings
+from livefactor.demo.catalogue import ratings
 
 SHIPPED = ("learning.min_value=8",)
 FACTORS = (*SHIPPED, "learning.ranking=factors")

@@ -15,8 +15,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from river import optim, reco
 from scipy.sparse import csr_matrix
 
-from state import gramian
-from stream import als, sgd
+from stream.learning import als, gramian, sgd
 
 ROUNDS = 5
 USERS, ITEMS, RANK = 1_000_000, 200_000, 64

@@ -26,8 +26,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from workload import DATA, load_average
 
-from state import gramian
-from stream import als
+from stream.learning import als, gramian
 
 RANK = 64
 REG, ALPHA, EPOCHS = 0.007, 0.15, 12

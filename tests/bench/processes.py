@@ -13,8 +13,8 @@ from typing import TypeVar
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from workload import Speed, fill, uniform
 
-from livefactor.children import Child
 from livefactor.client import Client
+from livefactor.demo.children import Child
 from livefactor.settings import Settings, load, to_toml
 from state.errors import ScorerError
 from stream.kafka import create_topics

@@ -35,9 +35,9 @@ def main(config: str) -> None:
     steps.done("import and read the settings")
     from state.codec import ITEM
     from state.memory import MemoryStore
-    from state.writer import RocksWriter
+    from state.rocksdb.writer import RocksWriter
     from stream.engine import Engine
-    from stream.identity import identity
+    from stream.lineage.identity import identity
     from stream.run import open_source, warm_up
 
     steps.done("import the learner")

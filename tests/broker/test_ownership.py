@@ -12,7 +12,7 @@ from crash_process import Learner, wait_for
 from kafka_broker import KafkaBroker
 
 from state.errors import StoreError
-from state.reader import RocksReader
+from state.rocksdb.reader import RocksReader
 
 TAKE_OVER_S = 3.0
 STOPPED_S = 6.0

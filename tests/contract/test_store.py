@@ -7,8 +7,8 @@ import store_checks
 
 from state.config import StateConfig
 from state.memory import MemoryStore
-from state.reader import RocksReader
-from state.writer import RocksWriter
+from state.rocksdb.reader import RocksReader
+from state.rocksdb.writer import RocksWriter
 
 IDENTITY = {"model": "default", "rank": 4}
 

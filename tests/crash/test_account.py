@@ -10,8 +10,8 @@ from crash_stream import Account
 
 from state.digest import digest
 from state.memory import MemoryStore
-from stream.bases import begin
 from stream.engine import Engine
+from stream.lineage.bases import begin
 
 HISTORY_MAX = 3
 

@@ -14,7 +14,7 @@ from crash_process import Nursery, wait_for
 from kafka_broker import KafkaBroker
 
 from state.errors import StoreMissingError
-from state.reader import RocksReader
+from state.rocksdb.reader import RocksReader
 
 KILLS = int(os.environ.get("KILLS", "50"))
 SEED = int(os.environ.get("CRASH_SEED", "1"))

@@ -11,8 +11,8 @@ import pytest
 from scorer_process import REPOSITORY, ScorerProcess
 from toy_model import IDENTITY, TOPIC, ToyModel, state_config
 
+from state.rocksdb.writer import RocksWriter
 from state.store import TopicPartition
-from state.writer import RocksWriter
 
 PROTOS = ("protos/events.proto", "protos/scorer.proto")
 CLIENT = textwrap.dedent(

@@ -19,11 +19,11 @@ from rocksdict import AccessType
 from livefactor import Client
 from livefactor.settings import Settings, load
 from state.errors import ConfigError, ScorerError
-from state.rocks import current_directory, open_database
+from state.rocksdb.database import current_directory, open_database
+from state.rocksdb.writer import RocksWriter
 from state.store import Commit
-from state.writer import RocksWriter
-from stream.identity import identity
 from stream.kafka import EmbeddedCluster, KafkaPublisher
+from stream.lineage.identity import identity
 
 TOPICS = Settings().topics
 EVENTS = 600

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rocksdict import Options, Rdict
 
-from livefactor.watch import Watch
+from livefactor.demo.watch import Watch
 from state.errors import StoreError
 
 pytestmark = pytest.mark.slow

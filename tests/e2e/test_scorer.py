@@ -22,8 +22,8 @@ from protos.events_pb2 import Position
 from protos.scorer_pb2 import RecommendRequest, RecommendResponse, ScoreRequest, ScoreResponse
 from protos.scorer_pb2_grpc import ScorerStub
 from state.errors import ScorerError
+from state.rocksdb.writer import RocksWriter
 from state.store import TopicPartition
-from state.writer import RocksWriter
 
 USERS = [f"u{i}" for i in range(20)]
 ITEMS = [f"i{i}" for i in range(40)]

@@ -14,12 +14,12 @@ from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
 from state.errors import StoreMissingError
 from state.factors import Table
 from state.model import Model
-from state.reader import RocksReader
+from state.rocksdb.reader import RocksReader
 from state.store import Reader, TopicPartition
 from stream.config import LearnerSettings
 from stream.kafka import create_topics
+from stream.lineage.verify import verify
 from stream.run import open_source
-from stream.verify import verify
 
 PARTITIONS = 4
 USERS_RESIDENT = 300

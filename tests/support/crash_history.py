@@ -22,11 +22,11 @@ import numpy as np
 from crash_stream import Event, Made
 
 from state.digest import digest
-from state.writer import RocksWriter
+from state.rocksdb.writer import RocksWriter
 from stream.config import LearnerSettings
 from stream.engine import Engine
 from stream.events import Records
-from stream.identity import identity
+from stream.lineage.identity import identity
 
 BATCHES, BATCH_RECORDS, FLUSH_EVERY, PARTITIONS = 150, 15, 40, 4
 TIMESTAMP_MS = 1_700_000_000_000

@@ -14,7 +14,7 @@ from crash_process import REPOSITORY, wait_for
 
 from state.errors import StoreError
 from state.model import Model
-from state.reader import RocksReader
+from state.rocksdb.reader import RocksReader
 from state.store import Head, OutboxRecord
 from stream.config import LearnerSettings
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from toy_model import IDENTITY, TOPIC, ToyModel, state_config
 
+from state.rocksdb.writer import RocksWriter
 from state.store import TopicPartition
-from state.writer import RocksWriter
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from livefactor.settings import Settings
 from protos.events_pb2 import Interaction
 from stream.config import DecodeConfig
-from stream.decode import Decoder
 from stream.events import Interactions, Records
+from stream.intake.decode import Decoder
 from stream.replay import Plan, Replay, Result
 
 

@@ -8,8 +8,7 @@ import twins
 from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_matrix
 
-from state import gramian
-from stream import als, refusal
+from stream.learning import als, gramian, refusal
 
 
 @dataclass

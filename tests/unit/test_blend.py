@@ -7,7 +7,7 @@ import pytest
 import twins
 
 from state import blend, neighbours, popularity
-from stream import blend as learning
+from stream.learning import blend as learning
 
 RANK = 6
 ITEMS = 40

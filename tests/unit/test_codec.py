@@ -25,7 +25,7 @@ from state.errors import FormatMismatchError, StoreCorruptError, StoreError
 from state.factors import Table
 from state.kernels import spans
 from state.model import Model
-from state.rocks import pack_outbox, unpack_outbox
+from state.rocksdb.database import pack_outbox, unpack_outbox
 from state.store import JournalEntry, OutboxRecord, Rows
 
 BLOCKS = st.lists(

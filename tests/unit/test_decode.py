@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from protos.events_pb2 import Interaction, InteractionBatch
 from state.kernels import hash_bytes
-from stream import decode, wire
 from stream.config import DecodeConfig
-from stream.decode import Decoder
 from stream.events import Decoded, Records
-from stream.validate import Rejection
+from stream.intake import decode, wire
+from stream.intake.decode import Decoder
+from stream.intake.validate import Rejection
 
 NOW_MS = 1_700_000_000_000
 CONFIG = DecodeConfig(event_weights={"impression": 0.0, "buy": 5.0, "köp": 4.0})
@@ -504,7 +504,7 @@ class TestRejection:
         assert len(one_rejection(value).reason) < 400
 
     def test_every_code_is_in_the_list(self):
-        """The list at the head of `stream.decode` is what dashboards rely on."""
+        """The list at the head of `stream.intake.decode` is what dashboards rely on."""
         listed = set(re.findall(r"[a-z0-9]+(?:_[a-z0-9]+)*", decode.__doc__.split("rely on:")[1]))
         seen = set()
         for module in ("decode", "formats", "json_format", "protobuf_format", "validate"):

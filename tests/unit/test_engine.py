@@ -20,17 +20,16 @@ from pipeline import (
 )
 
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, CommandResult
-from state import gramian
 from state.codec import ITEM, USER
 from state.digest import digest
 from state.errors import StoreCorruptError
 from state.memory import MemoryStore
 from state.model import Model
-from state.writer import RocksWriter
-from stream import als
-from stream.bases import begin
+from state.rocksdb.writer import RocksWriter
 from stream.engine import Engine
-from stream.identity import identity
+from stream.learning import als, gramian
+from stream.lineage.bases import begin
+from stream.lineage.identity import identity
 
 LEARNERS = {
     "als": {"algorithm": "als"},

@@ -6,7 +6,7 @@ import pytest
 from state.model import Model
 from state.neighbours import cosine_scores, directed_scores
 from state.popularity import COMMON
-from stream.experts import (
+from stream.evaluation.experts import (
     DECAYS,
     DecayedPopularity,
     Factors,

@@ -6,9 +6,9 @@ from pipeline import Feed, event, in_directory, small_settings
 
 from livefactor.factors import TopItem, explain, read_items
 from state.memory import MemoryStore
-from state.writer import RocksWriter
+from state.rocksdb.writer import RocksWriter
 from stream.engine import Engine
-from stream.identity import identity
+from stream.lineage.identity import identity
 
 
 def test_each_dimension_names_the_items_that_have_most_of_it():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import twins
 
-from stream import refusal
-from stream.explicit_als import Histories, Penalties, Side, learn
+from stream.learning import refusal
+from stream.learning.explicit_als import Histories, Penalties, Side, learn
 
 USERS, ITEMS = 7, 9
 OF_USER = Penalties(0.4, 0.05, 3.0, 0.9, 0.7, 5.0)

@@ -3,8 +3,8 @@
 import pytest
 from pipeline import small_settings
 
-from stream.fingerprint import code_hash, fingerprint, learnt_settings
-from stream.identity import identity
+from stream.lineage.fingerprint import code_hash, fingerprint, learnt_settings
+from stream.lineage.identity import identity
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import twins
 
-from state import gramian
+from stream.learning import gramian
 
 
 def vectors(count, rank, seed=0, scale=1.0):

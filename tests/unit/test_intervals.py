@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from livefactor.intervals import interval
+from livefactor.replay.intervals import interval
 
 
 def width(values):

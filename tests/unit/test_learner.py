@@ -13,8 +13,8 @@ from scipy.optimize import nnls
 
 from state.memory import MemoryStore
 from stream.engine import Engine
-from stream.explicit_als import Penalties
-from stream.learner import AlsLearner, ExplicitAlsLearner, SgdLearner, create_learner
+from stream.learning.explicit_als import Penalties
+from stream.learning.learner import AlsLearner, ExplicitAlsLearner, SgdLearner, create_learner
 
 
 def engine_with(**sections):

@@ -10,10 +10,10 @@ from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_direc
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, CommandResult
 from state.errors import OffsetAheadError, OffsetExpiredError, PartitionsChangedError, TopicMissingError
 from state.memory import MemoryStore
+from state.rocksdb.writer import RocksWriter
 from state.store import TopicPartition
-from state.writer import RocksWriter
-from stream.bases import START
-from stream.identity import identity
+from stream.lineage.bases import START
+from stream.lineage.identity import identity
 from stream.loop import Loop, Pulse, starting_positions
 
 DEADLINE_S = 20

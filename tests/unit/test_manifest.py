@@ -8,8 +8,8 @@ import pytest
 from rocksdict import AccessType, Options, Rdict
 
 from state.errors import StoreCorruptError
-from state.manifest import BLOCK_BYTES, require_whole_manifest
-from state.rocks import open_database
+from state.rocksdb.database import open_database
+from state.rocksdb.manifest import BLOCK_BYTES, require_whole_manifest
 
 FLIPS, SEED = 2_000, 4
 TYPE_AT = 6

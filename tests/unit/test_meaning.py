@@ -8,8 +8,8 @@ import pytest
 from pipeline import Feed, event
 
 from stream.config import DecodeConfig, LearningConfig
-from stream.decode import Decoder
-from stream.meaning import strengths
+from stream.intake.decode import Decoder
+from stream.learning.meaning import strengths
 
 NAN = math.nan
 

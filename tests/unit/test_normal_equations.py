@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from stream.normal_equations import BLOCK, LANES, solve, solve_nonnegative
+from stream.learning.normal_equations import BLOCK, LANES, solve, solve_nonnegative
 
 
 class Problem:

@@ -9,7 +9,7 @@ from state.memory import MemoryStore
 from state.popularity import COMMON
 from stream.config import LearningConfig, PrequentialConfig
 from stream.engine import Engine
-from stream.prequential import WINDOWS_KEPT, Prequential, position_hashes, sampled
+from stream.evaluation.prequential import WINDOWS_KEPT, Prequential, position_hashes, sampled
 
 
 def engine_with(ranking="factors", **prequential):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from stream.ranking import (
+from stream.evaluation.ranking import (
     SHARE_FIRST,
     Answer,
     Calibration,

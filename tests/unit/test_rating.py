@@ -6,7 +6,7 @@ from river import optim, reco, stats
 from streams import replayed, settings, stream
 
 from state.errors import ConfigError
-from stream.rating import Baseline, Errors, RunningMean, clip_seen
+from stream.evaluation.rating import Baseline, Errors, RunningMean, clip_seen
 from stream.replay import Plan
 
 EXPLICIT = {"learning": {"rank": 4, "feedback": "explicit", "algorithm": "sgd"}}

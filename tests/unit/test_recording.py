@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livefactor.recording import EXAMPLES_MAX, read
+from livefactor.replay.recording import EXAMPLES_MAX, read
 from state.errors import PublishError
 from stream.config import DecodeConfig
 from stream.events import Interactions

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from streams import pairs, random_likes, settings, stream
 
-import livefactor.series
-from livefactor.recording import Recording
-from livefactor.replay import Measured, report, run
-from livefactor.report import ReportError, encoded, inert, plots, prepare, write
-from livefactor.series import (
+import livefactor.replay.series
+from livefactor.replay.recording import Recording
+from livefactor.replay.report import ReportError, encoded, inert, plots, prepare, write
+from livefactor.replay.run import Measured, report, run
+from livefactor.replay.series import (
     calibration,
     errors,
     even_groups,
@@ -25,9 +25,9 @@ from livefactor.series import (
     windows,
 )
 from state import blend
-from stream.panel import Scores
+from stream.evaluation.panel import Scores
+from stream.evaluation.trace import Certainty, Mark, Trace
 from stream.replay import Plan, Replay, model_names
-from stream.trace import Certainty, Mark, Trace
 
 HOSTILE = "<script>alert('x')</script>&\"</title>.csv"
 
@@ -263,4 +263,7 @@ def test_trace_of_nothing_has_no_curves():
 
 
 def test_examples_in_the_docstrings():
-    assert doctest.testmod(livefactor.series) == (0, doctest.testmod(livefactor.series).attempted)
+    assert doctest.testmod(livefactor.replay.series) == (
+        0,
+        doctest.testmod(livefactor.replay.series).attempted,
+    )

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from livefactor.search import RANK, SPACES, Parameter, questions, search, space
+from livefactor.tune.search import RANK, SPACES, Parameter, questions, search, space
 from stream.config import LearningConfig
 
 BOWL = (Parameter("a", 0.01, 100), Parameter("b", 0, 1, log=False))

@@ -10,7 +10,7 @@ import realdata
 import twins
 from river import optim, reco
 
-from stream import refusal, sgd
+from stream.learning import refusal, sgd
 
 PLAIN = sgd.Rates(0.05, 0.025, 0.0, 0.0, False, 10.0, 64.0)
 RATES = {

@@ -6,8 +6,8 @@ from pipeline import Feed, event, portions, random_events, slot, small_settings
 
 from state.codec import EVENT_IDS, GLOBAL, ITEM, USER
 from state.memory import MemoryStore
-from stream.decode import Decoder
 from stream.engine import Engine
+from stream.intake.decode import Decoder
 
 
 def step_of(**sections):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from streams import pairs, settings
 
-from stream.ranking import Answer, Calibration
+from stream.evaluation.ranking import Answer, Calibration
+from stream.evaluation.trace import CHOOSERS, Trace, top_items
 from stream.replay import Plan, Replay
-from stream.trace import CHOOSERS, Trace, top_items
 
 
 def observed(trace: Trace, event: int, scores: list[float], item: int, candidate: list[bool] | None = None):

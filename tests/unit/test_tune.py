@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from streams import random_likes, settings, stream
 
-from livefactor.comparison import compare, is_better
-from livefactor.measuring import Figures, Task, TuneError, Work, Workers, measure, with_values
 from livefactor.settings import differing, load, tables_to_toml
-from livefactor.trials import Journal, Trial
-from livefactor.tune import Request, Tuning, scorable, stretches_of
+from livefactor.tune.comparison import compare, is_better
+from livefactor.tune.measuring import Figures, Task, TuneError, Work, Workers, measure, with_values
+from livefactor.tune.run import Request, Tuning, scorable, stretches_of
+from livefactor.tune.trials import Journal, Trial
 from state.errors import ConfigError
 from stream.replay import Plan, Replay
 

@@ -21,13 +21,13 @@ from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME
 from state.codec import GLOBAL, USER, pack_schedule, single_rows
 from state.digest import digest
 from state.errors import StoreCorruptError
-from state.rocks import current_directory, number_key, open_database
+from state.rocksdb.database import current_directory, number_key, open_database
+from state.rocksdb.writer import RocksWriter
 from state.store import Commit
-from state.writer import RocksWriter
 from stream.engine import BATCH, rows_hash
-from stream.identity import identity
+from stream.lineage.identity import identity
+from stream.lineage.verify import verify
 from stream.loop import Loop
-from stream.verify import verify
 
 TIGHT = {
     "rows_max": 1_000,

@@ -9,9 +9,9 @@ from state import popularity
 from state.memory import MemoryStore
 from state.popularity import EVER
 from stream.engine import Engine
-from stream.experts import Blend, Query
+from stream.evaluation.experts import Blend, Query
+from stream.learning.walk import REFRESH_EVENTS
 from stream.replay import Plan, Replay
-from stream.walk import REFRESH_EVENTS
 
 
 def engine_with(**learning):

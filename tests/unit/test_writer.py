@@ -24,9 +24,9 @@ from state.errors import (
     StoreLockedError,
     StoreMissingError,
 )
-from state.reader import RocksReader
-from state.rocks import current_directory, open_database
-from state.writer import DirectoryLock, RocksWriter
+from state.rocksdb.database import current_directory, open_database
+from state.rocksdb.reader import RocksReader
+from state.rocksdb.writer import DirectoryLock, RocksWriter
 
 IDENTITY = {
     "model": "films",
@@ -101,7 +101,7 @@ def test_a_second_learner_is_refused_with_the_first_ones_process_id(config, writ
 def test_the_lock_ends_with_its_process(config):
     """However it ends: the kernel lets go."""
     script = (
-        "import sys, time, pathlib; from state.writer import DirectoryLock\n"
+        "import sys, time, pathlib; from state.rocksdb.writer import DirectoryLock\n"
         f"DirectoryLock(pathlib.Path({str(config.directory)!r})).acquire()\n"
         "print('mine', flush=True); time.sleep(60)"
     )

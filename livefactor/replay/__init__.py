@@ -1,0 +1,1 @@
+"""`livefactor replay`: a recorded stream evaluated, and the report that draws it."""

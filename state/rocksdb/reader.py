@@ -1,0 +1,41 @@
+"""A scorer's view of a store that another process writes: a RocksDB secondary instance."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from rocksdict import AccessType
+
+from state.errors import StoreMissingError
+from state.rocksdb.database import RocksView, current_directory, named_error, open_database
+
+
+class RocksReader(RocksView):
+    """Implements `state.store.Reader`: the view moves at `catch_up` and at no other time."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open the current generation under `directory`.
+
+        Raises StoreMissingError if no learner has created it yet.
+        """
+        path = current_directory(directory)
+        if not (path / "CURRENT").exists():
+            raise StoreMissingError(f"{path} holds no database yet: start `livefactor learn` first")
+        self._own = Path(tempfile.mkdtemp(prefix="livefactor-secondary-"))
+        try:
+            super().__init__(open_database(path, AccessType.secondary(str(self._own))), path)
+        except Exception:
+            shutil.rmtree(self._own, ignore_errors=True)
+            raise
+
+    def catch_up(self) -> None:
+        """See what has been committed since."""
+        try:
+            self._database.try_catch_up_with_primary()
+        except Exception as error:
+            raise named_error(error, self.path) from error
+
+    def close(self) -> None:
+        """Let go of files."""
+        self._release()
+        shutil.rmtree(self._own, ignore_errors=True)

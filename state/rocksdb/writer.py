@@ -1,0 +1,354 @@
+"""The sole owner of a store in RocksDB."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, WriteBatch
+
+from state.codec import FORMAT, pack_journal, pack_schedule
+from state.config import StateConfig
+from state.errors import (
+    StoreError,
+    StoreLockedError,
+    StoreMissingError,
+)
+from state.identity import mismatches
+from state.rocksdb.database import (
+    RocksView,
+    current_directory,
+    named_error,
+    number_key,
+    open_database,
+    pack_outbox,
+    unusable_directory,
+)
+from state.rocksdb.flush import RocksFlush
+from state.store import Commit, Head, JournalEntry, Rows, TopicPartition
+
+FIRST_GENERATION = "generation-000001"
+LOCK_PATIENCE_S = 0.5
+"""How long a lock may be held by someone who only looks, such as `livefactor doctor`."""
+
+Probe = Callable[[str], None]
+"""Called at each named point of a durable step; crash tests end the process there."""
+
+
+def no_probe(point: str) -> None:
+    """Go on."""
+
+
+class DirectoryLock:
+    """Ownership of a store's directory, from before the database is opened until the process ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "learner.lock"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise unusable_directory(directory, error) from error
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free; the kernel frees it when its holder ends, however it ends."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        return True
+
+    def acquire(self) -> None:
+        """Take the lock or raise StoreLockedError."""
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while not self.try_acquire():
+            if time.monotonic() < deadline:
+                time.sleep(LOCK_PATIENCE_S / 10)
+                continue
+            raise StoreLockedError(
+                f"{self._path.parent} is owned by the learner with process id "
+                f"{self._path.read_text().strip() or '?'}: stop it, wait for it with "
+                "`livefactor learn --standby`, or set another `state.directory`"
+            )
+
+    def release(self) -> None:
+        """Give it back."""
+        os.close(self._file)
+
+
+class RocksWriter(RocksView):
+    """Implements `state.store.Writer`."""
+
+    def __init__(
+        self,
+        config: StateConfig,
+        identity: Mapping[str, Any],
+        *,
+        lock: DirectoryLock | None = None,
+        tuning: Mapping[str, Any] | None = None,
+        probe: Probe = no_probe,
+    ) -> None:
+        """Open the store under `config.directory`, creating it if there is none.
+
+        `identity`: model, rank, algorithm, feedback and other facts that the rows depend on; a store of
+        another identity is refused with the error that names the difference. `lock`: already acquired, or
+        None to acquire it here.
+        """
+        self._config, self._probe = config, probe
+        self._lock = lock or DirectoryLock(config.directory)
+        if lock is None:
+            self._lock.acquire()
+        try:
+            path = self._prepare()
+            super().__init__(open_database(path, AccessType.read_write(), tuning), path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._families: dict[str, Any] = {
+            name: self._database.get_column_family_handle(name) for name in ("journal", "schedule", "outbox")
+        }
+        try:
+            self._check_identity({"format": FORMAT, **identity})
+            if not (config.directory / "generation").exists():
+                write_atomically(config.directory / "generation", path.name.encode() + b"\n")
+            self._restore()
+        except BaseException:
+            self.close()
+            raise
+        probe("opened")
+
+    def _restore(self) -> None:
+        """Take up from what is stored."""
+        self._head = super().head()
+        self._flushed = self._head.flushed_through
+        last: Any = next(iter(self._outbox.keys(backwards=True)), b"")
+        self._outbox_next = int.from_bytes(last, "big") + 1
+        self.outbox_bytes = sum(record.size for _, record in self.outbox())
+        self._outbox_sizes = {record_id: record.size for record_id, record in self.outbox()}
+        self._trims: list[tuple[float, int]] = [(time.monotonic(), self._flushed)]
+        self._synced = time.monotonic()
+        self.journal_bytes = sum(
+            len(value) for _, value in self._items(self._journal, number_key(self._flushed + 1))
+        )
+
+    def _prepare(self) -> Path:
+        """Where the database is or will be, and an empty place for files to be ingested."""
+        directory = self._config.directory
+        self._staging = directory / "staging"
+        shutil.rmtree(self._staging, ignore_errors=True)
+        try:
+            self._staging.mkdir()
+        except OSError as error:
+            raise unusable_directory(directory, error) from error
+        try:
+            return current_directory(directory)
+        except StoreMissingError:
+            return directory / FIRST_GENERATION
+
+    def _check_identity(self, identity: Mapping[str, Any]) -> None:
+        stored = self.identity()
+        if not stored:
+            self._database.put(b"identity", orjson.dumps(identity, option=orjson.OPT_SORT_KEYS))
+            return
+        remedy = "restore the setting, or give the new model another `state.directory`"
+        for error in mismatches(self._config.directory, stored, identity, remedy):
+            raise error
+
+    @property
+    def outbox_count(self) -> int:
+        """Unacknowledged records."""
+        return len(self._outbox_sizes)
+
+    def catch_up(self) -> None:
+        """Nothing to do: the writer sees its own writes."""
+
+    def head(self) -> Head:
+        """Offsets, sequence numbers and memos; kept in memory, since nobody else writes."""
+        return self._head
+
+    def commit(self, commit: Commit) -> None:
+        """Write one micro-batch atomically.
+
+        1. Pack the journal entry.
+        2. Put it, head (offsets, batch_seq), schedule entry, memos and outbox records into one WriteBatch.
+        3. Write it to the write-ahead log and the memtables: from here on the batch has happened.
+        4. Sync the log, if it is time to.
+        """
+        if commit.batch_seq != self._head.batch_seq + 1:
+            raise StoreError(
+                f"micro-batch {commit.batch_seq} cannot follow {self._head.batch_seq} in {self.path}: "
+                "start the learner again; it goes on from what is stored"
+            )
+        journal = pack_journal(JournalEntry(commit.batch_seq, commit.rows))
+        batch, head = self._batch(commit, journal)
+        self._probe("before_write")
+        self._write(batch)
+        self._probe("after_write")
+        self._head = head
+        self.journal_bytes += len(journal)
+        self._sync_when_due()
+
+    def _batch(self, commit: Commit, journal: bytes) -> tuple[WriteBatch, Head]:
+        batch = WriteBatch(raw_mode=True)
+        key = number_key(commit.batch_seq)
+        if commit.schedule:
+            batch.put(key, pack_schedule(commit.schedule), self._families["schedule"])
+        for record in commit.outbox:
+            batch.put(number_key(self._outbox_next), pack_outbox(record), self._families["outbox"])
+            self._outbox_sizes[self._outbox_next] = record.size
+            self._outbox_next += 1
+            self.outbox_bytes += record.size
+        for name, content in commit.memo.items():
+            batch.put(b"memo/" + name.encode(), content)
+        head = Head(
+            self._head.generation,
+            commit.batch_seq,
+            self._flushed,
+            self._head.version,
+            {**self._head.offsets, **commit.offsets},
+            {**self._head.memo, **commit.memo},
+            self._head.applied_through_ms,
+        )
+        batch.put(b"head", _pack_head(head))
+        # Last: what followed it would make the batch's buffer grow and copy the journal entry once more.
+        batch.put(key, journal, self._families["journal"])
+        return batch, head
+
+    def acknowledge(self, ids: Iterable[int]) -> None:
+        """Remove outbox records that a broker has acknowledged."""
+        batch = WriteBatch(raw_mode=True)
+        for record_id in ids:
+            batch.delete(number_key(record_id), self._families["outbox"])
+            self.outbox_bytes -= self._outbox_sizes.pop(record_id, 0)
+        if not batch.is_empty():
+            self._probe("before_acknowledge")
+            self._write(batch)
+            self._probe("after_acknowledge")
+
+    def heartbeat(self, applied_through_ms: Mapping[TopicPartition, int]) -> None:
+        """Say how fresh the state is."""
+        applied = {**self._head.applied_through_ms, **applied_through_ms}
+        self._head = replace(self._head, applied_through_ms=applied)
+        batch = WriteBatch(raw_mode=True)
+        batch.put(b"applied", orjson.dumps([[t, p, ms] for (t, p), ms in applied.items()]))
+        self._write(batch)
+        self._sync_when_due()
+
+    def begin_flush(self, rows: Iterable[Rows], first_new: Mapping[int, int], through: int) -> RocksFlush:
+        """Start moving rows to the row family; see `RocksFlush`."""
+        self._probe("before_flush")
+        self.sync()
+        return RocksFlush(self, self._staging / f"{through}.sst", list(rows), first_new, through)
+
+    def ingest(self, file: Path, through: int, journal_bytes: int) -> None:
+        """Take a finished flush over: rows and `flushed_through` appear together."""
+        self._probe("before_ingest")
+        options = IngestExternalFileOptions()
+        options.set_move_files(True)
+        self._rows.ingest_external_file([str(file)], options)
+        self._probe("after_ingest")
+        self._flushed = through
+        self._head = replace(self._head, flushed_through=through)
+        self.journal_bytes -= journal_bytes
+        self._trims.append((time.monotonic(), through))
+        self.trim_journal()
+
+    def sync(self) -> None:
+        """Make every commit so far survive a power cut."""
+        try:
+            self._database.flush_wal(True)
+        except Exception as error:
+            raise named_error(error, self.path) from error
+        self._synced = time.monotonic()
+
+    def trim_journal(self) -> None:
+        """Delete journal entries whose flush is so long ago that every scorer has seen it."""
+        due = time.monotonic() - self._config.journal_keep_ms / 1000
+        expired = [through for flushed_at, through in self._trims if flushed_at <= due]
+        if expired:
+            self._trims = self._trims[len(expired) :]
+            batch = WriteBatch(raw_mode=True)
+            batch.delete_range(number_key(0), number_key(expired[-1] + 1), self._families["journal"])
+            self._write(batch)
+
+    def checkpoint(self, name: str, manifest: Mapping[str, object]) -> None:
+        """Keep the present state as the immutable version `name`, and make it the parent of what follows.
+
+        1. Sync the log. 2. Link the files into a new directory under a temporary name, with the manifest.
+        3. Rename it. 4. Write the new parent into the head.
+        """
+        self.sync()
+        versions = self._config.directory / "versions"
+        unfinished = versions / f".{name}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            Checkpoint(self._database).create_checkpoint(str(unfinished / "database"))
+            (unfinished / "manifest.json").write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+            shutil.rmtree(versions / name, ignore_errors=True)
+            unfinished.rename(versions / name)
+        except Exception as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise named_error(error, versions) from error
+        self._head = replace(self._head, version=f"g{self._head.generation}.{name}")
+        batch = WriteBatch(raw_mode=True)
+        batch.put(b"head", _pack_head(self._head))
+        self._write(batch)
+
+    def prune_versions(self, kept: int) -> None:
+        """Delete all versions but the newest `kept`, and the schedule entries that only older ones needed."""
+        versions = self._config.directory / "versions"
+        found = sorted((path for path in versions.glob("[0-9]*")), key=lambda path: int(path.name))
+        if len(found) <= kept:
+            return
+        for path in found[:-kept]:
+            shutil.rmtree(path)
+        batch = WriteBatch(raw_mode=True)
+        oldest = int(found[-kept].name)
+        batch.delete_range(number_key(0), number_key(oldest + 1), self._families["schedule"])
+        self._write(batch)
+
+    def close(self) -> None:
+        """Let go of the database and of the directory."""
+        self._families.clear()
+        self._release()
+        self._lock.release()
+
+    def _write(self, batch: WriteBatch) -> None:
+        try:
+            self._database.write(batch)
+        except Exception as error:
+            raise named_error(error, self.path) from error
+
+    def _sync_when_due(self) -> None:
+        due = self._synced + self._config.sync_interval_ms / 1000
+        if self._config.sync == "always" or (self._config.sync == "interval" and time.monotonic() >= due):
+            self.sync()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that a crash leaves the old or the new one."""
+    temporary = path.with_name(path.name + ".new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def _pack_head(head: Head) -> bytes:
+    return orjson.dumps(
+        {
+            "generation": head.generation,
+            "batch_seq": head.batch_seq,
+            "version": head.version,
+            "offsets": [[t, p, offset] for (t, p), offset in sorted(head.offsets.items())],
+        }
+    )

@@ -1,0 +1,294 @@
+"""Models that rank all items for one user, side by side in a replay.
+
+Each answers a `Query` with one number per item, and hears of every positive after it was scored. Factors
+are learnt elsewhere, by `stream.step`; the counts here belong to the experts themselves.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from state import blend, neighbours, popularity
+from state.kernels import dot
+from state.model import Model
+from stream.evaluation.ranking import Answer
+from stream.events import F32, I64
+from stream.learning.walk import REFRESH_EVENTS
+
+F64 = npt.NDArray[np.float64]
+
+DECAYS = popularity.DECAYS[: popularity.EVER]
+"""What is left of a positive's weight after each further one."""
+
+WINDOW_EVENTS = 1_000
+"""Positives in one window of `WindowPopularity`."""
+
+LAST_ITEMS = 5
+"""Items of a user that `ItemMean` looks at."""
+
+NeighbourScorer = Callable[[neighbours.Lists, F64, I64, F64], None]
+"""Fills in the scores of all items from lists, the items' counts and a user's last items, newest first."""
+
+WEIGHT_MAX = 1e100
+COUNT_LEAST = 1e-250
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """For whom to rank the first `items` items, and when: the user's slot, -1 for one never seen.
+
+    `history` int64 [n] holds ordinals of past items, oldest first.
+    """
+
+    items: int
+    user: int
+    history: I64
+    time_ms: int
+
+
+class Expert(Protocol):
+    """A model that can be asked and told."""
+
+    def answer(self, query: Query) -> Answer:
+        """One number for each of the first `query.items` items; an array that lives until the next call."""
+        ...
+
+    def learn(self, users: I64, items: I64) -> None:
+        """Positives that have just been learnt, in order: slots of users, ordinals of items."""
+        ...
+
+
+class Blend:
+    """The ranking score of `state.blend`."""
+
+    def __init__(self, model: Model, repeats: bool) -> None:
+        self._model, self._repeats = model, repeats
+        self._place = np.full(model.items_max, -1, np.int32)
+        self._scalars, self._for_newcomers = np.empty((2, model.items_max), np.float64)
+        self._refreshed_at = -REFRESH_EVENTS
+        self._scores = np.empty(model.items_max, np.float64)
+
+    def answer(self, query: Query) -> Answer:
+        """Scores of all items."""
+        model, scores = self._model, self._scores[: query.items]
+        self._refresh()
+        if query.user < 0:
+            return Answer(self._for_newcomers[: query.items], are_counts=False)
+        weights = model.globals["weights"]
+        direction, sparse = blend.for_user(
+            model.users.vectors,
+            query.user,
+            *model.users.history(query.user),
+            query.time_ms - int(model.users.last_event_ms[query.user]),
+            model.catalogue,
+            model.clock,
+            self._repeats,
+            weights,
+            self._place,
+        )
+        blend.score_all(model.catalogue, direction, self._scalars, sparse, weights, scores)
+        return Answer(scores, are_counts=False)
+
+    def learn(self, users: I64, items: I64) -> None:
+        """The step does that; the popularity of what was liked is brought up to date."""
+        for weights, scalars in self._kept():
+            popularity.scalars_of(
+                self._model.items.counts,
+                self._model.items.counted_at,
+                items,
+                self._model.clock,
+                weights,
+                scalars,
+            )
+
+    def _kept(self) -> tuple[tuple[F64, F64], ...]:
+        """Weights of popularity, and the scalars that are kept for them: of those known, and of newcomers."""
+        values = self._model.globals
+        of_known = values["weights"][blend.POPULARITY : blend.NEIGHBOURS]
+        return (of_known, self._scalars), (values["newcomer_weights"], self._for_newcomers)
+
+    def _refresh(self) -> None:
+        model, clock = self._model, self._model.clock
+        if clock - self._refreshed_at >= REFRESH_EVENTS:
+            counts, counted_at = model.items.counts, model.items.counted_at
+            for weights, scalars in self._kept():
+                popularity.scalars(counts, counted_at, clock, weights, scalars[: model.item_count])
+            self._refreshed_at = clock
+
+
+class Factors:
+    """s_i = b_i + x . y_i; for a user without a vector the decayed popularity, as the scorer answers."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._scores = np.empty(model.items_max, np.float64)
+
+    def answer(self, query: Query) -> Answer:
+        """Scores of all items."""
+        if query.user < 0:
+            return popular(self._model)
+        users, items = self._model.users, self._model.items
+        scores = self._scores[: query.items]
+        item_scores(users.vectors, query.user, items.vectors, items.bias, scores)
+        return Answer(scores, are_counts=False)
+
+    def learn(self, users: I64, items: I64) -> None:
+        """The step does that."""
+
+
+class ItemMean:
+    """s_i = ŷ_i . mean of ŷ_j over the user's last few items j, with ŷ = y / |y|."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._scores = np.empty(model.items_max, np.float64)
+
+    def answer(self, query: Query) -> Answer:
+        """Scores of all items."""
+        if not len(query.history):
+            return popular(self._model)
+        scores = self._scores[: query.items]
+        mean_similarity(self._model.items.vectors, query.history[-LAST_ITEMS:], scores)
+        return Answer(scores, are_counts=False)
+
+    def learn(self, users: I64, items: I64) -> None:
+        """The step does that."""
+
+
+class ItemToItem:
+    """Items that came next to the user's last few, by `scorer`: see `state.neighbours`."""
+
+    def __init__(self, model: Model, scorer: NeighbourScorer) -> None:
+        self._model, self._scorer = model, scorer
+        self._lists = neighbours.empty_lists(model.items_max)
+        self._counts = np.zeros(model.items_max, np.float64)
+        self._latest: dict[int, list[int]] = {}
+        self._scores = np.empty(model.items_max, np.float64)
+
+    def answer(self, query: Query) -> Answer:
+        """Scores of all items."""
+        latest = self._latest.get(query.user)
+        if latest is None:
+            return popular(self._model)
+        scores = self._scores[: query.items]
+        self._scorer(self._lists, self._counts, np.array(latest, np.int64), scores)
+        return Answer(scores, are_counts=False)
+
+    def learn(self, users: I64, items: I64) -> None:
+        """Count what came after what."""
+        for user, item in zip(users.tolist(), items.tolist(), strict=True):
+            latest = self._latest.get(user, [])
+            neighbours.learn(self._lists, item, np.array(latest, np.int64))
+            self._counts[item] += 1.0
+            self._latest[user] = [item, *latest][: neighbours.LAST]
+
+
+class DecayedPopularity:
+    """Positives of each item, each worth `decay` times the next one; 1 is all-time popularity.
+
+    Instead of all counts fading, the weight of a new positive grows: the order is the same.
+    """
+
+    def __init__(self, items_max: int, decay: float) -> None:
+        self._counts, self._weight = np.zeros(items_max, np.float64), np.ones(1, np.float64)
+        self._growth = 1.0 / decay
+
+    def answer(self, query: Query) -> Answer:
+        """Counts of all items, in a unit of their own."""
+        return Answer(self._counts[: query.items], are_counts=True)
+
+    def learn(self, users: I64, items: I64) -> None:
+        """Count."""
+        count_growing(items, self._counts, self._weight, self._growth)
+
+
+class WindowPopularity:
+    """Positives of each item in the last complete window; before there is one, in the present window."""
+
+    def __init__(self, items_max: int, window_events: int = WINDOW_EVENTS) -> None:
+        self._previous: F64 | None = None
+        self._present = np.zeros(items_max, np.float64)
+        self._window_events, self._filled = window_events, 0
+
+    def answer(self, query: Query) -> Answer:
+        """Counts of all items."""
+        counts = self._present if self._previous is None else self._previous
+        return Answer(counts[: query.items], are_counts=True)
+
+    def learn(self, users: I64, items: I64) -> None:
+        """Count, and begin a new window when one is full."""
+        for item in items.tolist():
+            self._present[item] += 1.0
+            self._filled += 1
+            if self._filled == self._window_events:
+                self._previous, self._present = self._present, np.zeros_like(self._present)
+                self._filled = 0
+
+
+def popular(model: Model) -> Answer:
+    """The model's own decayed popularity: what it tells a user of whom nothing is known."""
+    counts = np.empty(model.item_count, np.float64)
+    popularity.present(model.items.counts, model.items.counted_at, popularity.COMMON, model.clock, counts)
+    return Answer(counts, are_counts=True)
+
+
+def popularities(items_max: int) -> dict[str, Callable[[], Expert]]:
+    """How to make each kind of popularity, by the name it has in reports."""
+    return {
+        **{f"decayed_popularity_{half_life(d)}": partial(DecayedPopularity, items_max, d) for d in DECAYS},
+        "window_popularity": partial(WindowPopularity, items_max),
+        "popularity": partial(DecayedPopularity, items_max, 1.0),
+    }
+
+
+def half_life(decay: float) -> int:
+    """Events after which half of a weight is left, rounded.
+
+    >>> [half_life(decay) for decay in DECAYS]
+    [69, 138, 693, 6931]
+    """
+    return round(math.log(0.5) / math.log(decay))
+
+
+@numba.njit(cache=True)
+def count_growing(items: I64, counts: F64, weight: F64, growth: float) -> None:
+    """Add `weight` float64 [1] to the count of each item in order; it grows by `growth` each time.
+
+    All counts shrink before it is huge.
+    """
+    for item in items:
+        counts[item] += weight[0]
+        weight[0] *= growth
+        if weight[0] > WEIGHT_MAX:
+            for other in range(len(counts)):
+                shrunk = counts[other] / weight[0]
+                counts[other] = shrunk if shrunk > COUNT_LEAST else 0.0
+            weight[0] = 1.0
+
+
+@numba.njit(cache=True)
+def item_scores(user_vectors: F32, user: int, item_vectors: F32, item_bias: F32, scores: F64) -> None:
+    """scores[i] = b_i + x_u . y_i for the first items, as many as `scores` float64 [items] has room for."""
+    for item in range(len(scores)):
+        scores[item] = item_bias[item] + dot(user_vectors, user, item_vectors, item)
+
+
+@numba.njit(cache=True)
+def mean_similarity(vectors: F32, last: I64, scores: F64) -> None:
+    """scores[i] = ŷ_i . mean of ŷ_j over `last` int64 [m], 0 for zero rows; `vectors` float32 [>= n, r]."""
+    rank = vectors.shape[1]
+    mean = np.zeros((1, rank), np.float32)
+    for j in last:
+        norm = math.sqrt(dot(vectors, j, vectors, j))
+        if norm > 0:
+            for b in range(rank):
+                mean[0, b] += vectors[j, b] / np.float32(norm * len(last))
+    for item in range(len(scores)):
+        norm = math.sqrt(dot(vectors, item, vectors, item))
+        scores[item] = dot(vectors, item, mean, 0) / norm if norm > 0 else 0.0

@@ -1,0 +1,183 @@
+"""Ratings predicted just before they are learnt, and simple models to compare with.
+
+Every prediction is clipped to the range of the ratings seen before it, which is what anyone would do.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from state.model import Model
+from stream.config import LearnerSettings
+from stream.evaluation.prequential import Prequential
+from stream.events import F32, I64, Learnable
+
+F64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+BASELINE_STEP = 0.025
+"""Learning rate of the baseline's biases: that of river's documentation."""
+
+
+@dataclass
+class Errors:
+    """Sums of one model's errors; `latest` float64 [n] are those that were counted last."""
+
+    rated: int = 0
+    absolute: float = 0.0
+    squared: float = 0.0
+    latest: F64 = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+
+    def add(self, predictions: F64, ratings: F32) -> None:
+        """Count some predictions."""
+        error = predictions - ratings
+        self.latest = error
+        self.rated += len(error)
+        self.absolute += float(np.abs(error).sum())
+        self.squared += float(np.square(error).sum())
+
+    @property
+    def mae(self) -> float | None:
+        """Mean absolute error."""
+        return self.absolute / self.rated if self.rated else None
+
+    @property
+    def rmse(self) -> float | None:
+        """Root of the mean squared error."""
+        return math.sqrt(self.squared / self.rated) if self.rated else None
+
+
+class Recorder(Prequential):
+    """Leaves ranking to the replay, and keeps the ratings that the last step predicted."""
+
+    def __init__(self, settings: LearnerSettings) -> None:
+        super().__init__(settings.prequential, settings.learning)
+        self._predicted: tuple[F64, Learnable] | None = None
+
+    def chosen(self, model: Model, events: Learnable) -> Mask:
+        """None: the replay ranks."""
+        return np.zeros(len(events), np.bool_)
+
+    def rate(self, predictions: F64, events: Learnable) -> None:
+        """Keep them."""
+        self._predicted = predictions, events
+
+    def take(self) -> tuple[F64, Learnable] | None:
+        """Predictions of the last step and the events they are of, once."""
+        predicted, self._predicted = self._predicted, None
+        return predicted
+
+
+class Predictor(Protocol):
+    """A model of ratings that learns as it predicts."""
+
+    def predict(self, users: I64, items: I64, ratings: F32) -> F64:
+        """Predictions float64 [n], each made before its rating is learnt."""
+        ...
+
+
+class Ratings:
+    """The errors of models that a step has just learnt with, and of simpler ones."""
+
+    def __init__(self, recorders: Mapping[str, Recorder], simple: Mapping[str, Predictor]) -> None:
+        """By name; two names may share a recorder."""
+        self._recorders, self._simple = recorders, simple
+        self._bounds = np.array([np.inf, -np.inf])
+        self.errors = {name: Errors() for name in (*recorders, *simple)}
+
+    def learn(self) -> None:
+        """Rate the batch that all steps have just learnt."""
+        recorders = {id(recorder): recorder for recorder in self._recorders.values()}
+        taken = {key: recorder.take() for key, recorder in recorders.items()}
+        predicted = {name: taken[id(recorder)] for name, recorder in self._recorders.items()}
+        events = next((found[1] for found in predicted.values() if found), None)
+        if events is None:
+            return
+        rated = np.flatnonzero(~events.remove)
+        users, items, ratings = events.users[rated], events.items[rated], events.strengths[rated]
+        for name, found in predicted.items():
+            if found:
+                self._add(name, found[0][rated], ratings)
+        for name, simple in self._simple.items():
+            self._add(name, simple.predict(users, items, ratings), ratings)
+        clip_seen(np.zeros(len(ratings)), ratings, self._bounds)
+
+    def _add(self, name: str, predictions: F64, ratings: F32) -> None:
+        clipped = predictions.copy()
+        clip_seen(clipped, ratings, self._bounds.copy())
+        self.errors[name].add(clipped, ratings)
+
+
+class RunningMean:
+    """The mean of all ratings so far."""
+
+    def __init__(self) -> None:
+        self._mean = np.zeros(2, np.float64)
+
+    def predict(self, users: I64, items: I64, ratings: F32) -> F64:
+        """Predictions float64 [n], each made before its rating is learnt."""
+        predictions = np.empty(len(ratings), np.float64)
+        running_mean(ratings, self._mean, predictions)
+        return predictions
+
+
+class Baseline:
+    """mean + b_u + b_i, learnt by stochastic gradient descent as river's `reco.Baseline`."""
+
+    def __init__(self, users_max: int, items_max: int) -> None:
+        self._mean = np.zeros(2, np.float64)
+        self._user_biases, self._item_biases = np.zeros(users_max), np.zeros(items_max)
+
+    def predict(self, users: I64, items: I64, ratings: F32) -> F64:
+        """Predictions float64 [n], each made before its rating is learnt."""
+        predictions = np.empty(len(ratings), np.float64)
+        biases = (self._user_biases, self._item_biases)
+        baseline(users, items, ratings, self._mean, *biases, BASELINE_STEP, predictions)
+        return predictions
+
+
+@numba.njit(cache=True)
+def clip_seen(predictions: F64, ratings: F32, bounds: F64) -> None:
+    """Bring predictions [n] within the ratings seen before each; `bounds` float64 [2] moves along."""
+    for i in range(len(predictions)):
+        if bounds[0] <= bounds[1]:
+            predictions[i] = min(max(predictions[i], bounds[0]), bounds[1])
+        bounds[0] = min(bounds[0], np.float64(ratings[i]))
+        bounds[1] = max(bounds[1], np.float64(ratings[i]))
+
+
+@numba.njit(cache=True)
+def running_mean(ratings: F32, mean: F64, predictions: F64) -> None:
+    """Predict the mean (`mean` float64 [2]: mean, count), then move it, rating by rating."""
+    for i in range(len(ratings)):
+        predictions[i] = mean[0]
+        mean[1] += 1.0
+        mean[0] += (ratings[i] - mean[0]) / mean[1]
+
+
+@numba.njit(cache=True)
+def baseline(
+    users: I64,
+    items: I64,
+    ratings: F32,
+    mean: F64,
+    user_biases: F64,
+    item_biases: F64,
+    step: float,
+    predictions: F64,
+) -> None:
+    """Predict mean + b_u + b_i; then the mean moves, and both biases descend (prediction - rating)²."""
+    for e in range(len(users)):
+        u, i, rating = users[e], items[e], np.float64(ratings[e])
+        deviation = user_biases[u] + item_biases[i]
+        predictions[e] = mean[0] + deviation
+        mean[1] += 1.0
+        mean[0] += (rating - mean[0]) / mean[1]
+        slope = 2.0 * (mean[0] + deviation - rating)
+        user_biases[u] -= step * slope
+        item_biases[i] -= step * slope

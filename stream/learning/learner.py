@@ -1,0 +1,279 @@
+"""The algorithms behind one method: a batch of interactions in, changed rows out.
+
+What they do with the factors is in `als`, `explicit_als` and `sgd`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from state.factors import Table
+from state.model import Model
+from stream.config import AlsConfig, LearnerSettings, LearningConfig, SgdConfig
+from stream.events import F32, I64, U64, Changed, Learnable
+from stream.learning import als, explicit_als, refusal, sgd
+
+REFUSALS = {refusal.NOT_FINITE: "not_finite", refusal.NORM: "norm", refusal.TRACE: "trace"}
+"""Why an update was refused, by the kernels' code."""
+
+Bool = npt.NDArray[np.bool_]
+
+NO_PREDICTIONS = np.zeros(0, np.float64)
+
+BLENDED_GLOBALS = (
+    "recent",
+    "recent_state",
+    "weights",
+    "curvature",
+    "newcomer_weights",
+    "newcomer_curvature",
+)
+"""What the ranking score learns beside rows."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recollection:
+    """Histories of rows int64 [n], ascending: others and ratings of row i are `bounds[i]:bounds[i + 1]`.
+
+    `bounds` int64 [n + 1]; `others` int64 [m] are rows of the other side, `ratings` float32 [m].
+    """
+
+    rows: I64
+    bounds: I64
+    others: I64
+    ratings: F32
+
+
+Recalled = tuple[Recollection, Recollection]
+"""What users and items remembered."""
+
+
+class Learner(Protocol):
+    """How the factors follow the interactions."""
+
+    globals_changed: tuple[str, ...]
+    """Global arrays that learning writes to."""
+
+    keeps_item_history: bool
+    """Whether items need to remember their users."""
+
+    penalties: als.Penalties | None
+    """With what the walk over the events solves rows; None if that does not touch factors."""
+
+    def start(self, model: Model, table: Table, slots: I64, hashes: U64) -> None:
+        """Give new rows their first vectors."""
+        ...
+
+    def recall(self, model: Model, events: Learnable) -> Recalled | None:
+        """What `learn` needs of the histories as they are before interactions enter them."""
+        ...
+
+    def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
+        """Learn interactions whose rows are resident and whose histories have them already.
+
+        `items_before`: the number of items before the first of them; `recalled` is of these and maybe of
+        further interactions.
+        """
+        ...
+
+
+class AlsLearner:
+    """Streaming implicit ALS: the walk over the events solves every touched row anew."""
+
+    keeps_item_history = True
+
+    def __init__(self, learning: LearningConfig, config: AlsConfig) -> None:
+        self._learning = learning
+        self.penalties: als.Penalties | None = als.Penalties(
+            config.alpha, config.reg, config.reg_exponent, learning.norm_max, learning.nonneg
+        )
+        blended = BLENDED_GLOBALS if learning.blends else ()
+        self.globals_changed: tuple[str, ...] = ("gramian_user", "gramian_item", *blended)
+
+    def start(self, model: Model, table: Table, slots: I64, hashes: U64) -> None:
+        """Small random vectors; the first event of a row enters it into the Gramian."""
+        table.vectors[slots] = _first_vectors(hashes, self._learning)
+
+    def recall(self, model: Model, events: Learnable) -> None:
+        """Nothing."""
+
+    def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
+        """Nothing is left to do."""
+        users, items = model.users.distinct(events.users), model.items.distinct(events.items)
+        return Changed(users, items, {}, NO_PREDICTIONS)
+
+
+class ExplicitAlsLearner:
+    """Streaming explicit ALS: of every rating the user is solved anew, then the item."""
+
+    globals_changed: tuple[str, ...] = ("mean",)
+    keeps_item_history = True
+    penalties: als.Penalties | None = None
+
+    def __init__(self, learning: LearningConfig, config: AlsConfig) -> None:
+        self._learning = learning
+        ridges = config.explicit_reg, config.explicit_reg_per_rating, config.explicit_reg_bias
+        self._user_penalties = explicit_als.Penalties(
+            *ridges, config.explicit_recency, config.explicit_level_recency, config.explicit_level_reg
+        )
+        self._item_penalties = explicit_als.Penalties(*ridges, 1.0, 1.0, math.inf)
+
+    def start(self, model: Model, table: Table, slots: I64, hashes: U64) -> None:
+        """Small random vectors."""
+        table.vectors[slots] = _first_vectors(hashes, self._learning)
+
+    def recall(self, model: Model, events: Learnable) -> Recalled:
+        """Histories of both sides: so that of each rating only earlier ones are known, whatever the batch."""
+        return (
+            _recollection(model.users, model.items, events.users),
+            _recollection(model.items, model.users, events.items),
+        )
+
+    def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
+        """One rating after the other, each predicted before anything that knows of it."""
+        assert recalled is not None
+        users, items = model.users, model.items
+        refused, predictions = np.zeros(len(events), np.uint8), np.zeros(len(events), np.float64)
+        explicit_als.learn(
+            events.users,
+            events.items,
+            events.strengths,
+            events.remove,
+            explicit_als.Side(users.vectors, users.bias),
+            explicit_als.Side(items.vectors, items.bias),
+            _histories(recalled[0], events.users, ~events.remove),
+            _histories(recalled[1], events.items, ~events.remove),
+            users.history_max,
+            model.globals["mean"],
+            self._user_penalties,
+            self._item_penalties,
+            self._learning.norm_max,
+            predictions,
+            refused,
+            self._learning.nonneg,
+        )
+        return Changed(
+            users.distinct(events.users), items.distinct(events.items), _refused(refused), predictions
+        )
+
+
+def _recollection(table: Table, others: Table, rows: I64) -> Recollection:
+    rows = np.unique(rows)
+    bounds, ordinals, ratings = table.histories(rows)
+    return Recollection(rows, bounds, others.find_ordinals(ordinals), ratings)
+
+
+def _histories(recalled: Recollection, rows: I64, added: Bool) -> explicit_als.Histories:
+    """What was recalled, with room for the events of `rows` [n] that add to it: those `added` [n]."""
+    segments = np.searchsorted(recalled.rows, rows)
+    lengths = np.diff(recalled.bounds)
+    ends = np.cumsum(lengths + np.bincount(segments[added], minlength=len(lengths)))
+    first = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+    others, ratings = np.zeros(ends[-1], np.int64), np.zeros(ends[-1], np.float32)
+    places = np.arange(len(recalled.others)) + np.repeat(first - recalled.bounds[:-1], lengths)
+    others[places], ratings[places] = recalled.others, recalled.ratings
+    return explicit_als.Histories(segments, first, first + lengths, ends, others, ratings)
+
+
+class SgdLearner:
+    """Biased matrix factorisation by stochastic gradient descent, one interaction after the other."""
+
+    keeps_item_history = False
+    penalties: als.Penalties | None = None
+
+    def __init__(self, learning: LearningConfig, config: SgdConfig) -> None:
+        self._learning = learning
+        self._explicit = learning.feedback == "explicit"
+        self.globals_changed: tuple[str, ...] = ("mean",) if self._explicit else ("recent", "recent_state")
+        self._rates = sgd.Rates(
+            config.step,
+            config.step_bias,
+            config.reg,
+            config.reg_bias,
+            config.adagrad,
+            config.gradient_max,
+            learning.norm_max,
+            learning.nonneg,
+        )
+        self._sampling = sgd.Sampling(config.negatives, config.recent_share, learning.seed)
+
+    def start(self, model: Model, table: Table, slots: I64, hashes: U64) -> None:
+        """Small random vectors."""
+        table.vectors[slots] = _first_vectors(hashes, self._learning)
+
+    def recall(self, model: Model, events: Learnable) -> None:
+        """Nothing."""
+
+    def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
+        """One step per interaction, and for implicit feedback one per sampled negative."""
+        users, items = _side(model.users, model.users.capacity), _side(model.items, model.item_count)
+        refused = np.zeros(len(events), np.uint8)
+        predictions = np.zeros(len(events) if self._explicit else 0, np.float64)
+        if self._explicit:
+            mean = model.globals["mean"]
+            sgd.explicit(
+                events.users,
+                events.items,
+                events.strengths,
+                events.remove,
+                users,
+                items,
+                mean,
+                self._rates,
+                predictions,
+                refused,
+            )
+            changed = model.items.distinct(events.items)
+        else:
+            touched = np.zeros(model.item_count, np.uint8)
+            sgd.implicit(
+                events.users,
+                events.items,
+                events.strengths,
+                events.remove,
+                events.positions,
+                items_before,
+                model.globals["recent"],
+                model.globals["recent_state"],
+                users,
+                items,
+                self._rates,
+                self._sampling,
+                refused,
+                touched,
+            )
+            touched[events.items] = 1
+            changed = np.flatnonzero(touched)
+        return Changed(model.users.distinct(events.users), changed, _refused(refused), predictions)
+
+
+def _first_vectors(hashes: U64, learning: LearningConfig) -> F32:
+    """First vectors float32 [n, rank] of new rows."""
+    vectors = sgd.initial_vectors(hashes, learning.rank, learning.seed, learning.init_std)
+    return np.abs(vectors) if learning.nonneg else vectors
+
+
+def _side(table: Table, count: int) -> sgd.Side:
+    return sgd.Side(table.vectors[:count], table.bias[:count], table.accumulator[:count])
+
+
+def _refused(codes: npt.NDArray[np.uint8]) -> Mapping[str, int]:
+    return refusals(np.bincount(codes, minlength=refusal.CODES))
+
+
+def refusals(counts: npt.NDArray[np.integer]) -> Mapping[str, int]:
+    """How many updates were refused by reason, from the number of updates by code."""
+    return {name: int(counts[code]) for code, name in REFUSALS.items() if counts[code]}
+
+
+def create_learner(settings: LearnerSettings) -> Learner:
+    """The learner that the settings name."""
+    if settings.learning.algorithm == "sgd":
+        return SgdLearner(settings.learning, settings.sgd)
+    if settings.learning.feedback == "explicit":
+        return ExplicitAlsLearner(settings.learning, settings.als)
+    return AlsLearner(settings.learning, settings.als)

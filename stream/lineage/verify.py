@@ -1,0 +1,229 @@
+"""Proof that the state is what the log says: replay it under the recorded schedule and compare digests."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from state.digest import digest
+from state.errors import BrokerUnreachableError, StoreCorruptError
+from state.rocksdb.reader import RocksReader
+from state.rocksdb.writer import RocksWriter, write_atomically
+from state.store import TopicPartition
+from stream.config import LearnerSettings
+from stream.engine import BATCH, Engine
+from stream.events import Records, by_partition, concatenate
+from stream.lineage.bases import START, begin
+from stream.lineage.fingerprint import fingerprint, learnt_settings
+from stream.lineage.identity import identity
+from stream.source import Source
+
+POLL_RECORDS = 10_000
+POLL_MS = 200
+PATIENCE_POLLS = 150
+"""Empty polls in a row after which the log is taken to have lost the records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verification found.
+
+    `agrees` is None when there was nothing to verify against. `spans` say in words what could not be verified
+    and why. `first_difference` is the first micro-batch whose rows came out differently.
+    """
+
+    agrees: bool | None
+    expected: str
+    replayed: str | None
+    batches: int
+    first_difference: int | None
+    spans: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A state from which the schedule can be replayed. `directory` is None for the empty state.
+
+    `fingerprint` is that of the run which reached it; it goes on until the schedule begins another.
+    """
+
+    name: str
+    batch_seq: int
+    positions: Mapping[TopicPartition, int]
+    directory: Path | None
+    fingerprint: str
+
+
+def verify(
+    settings: LearnerSettings,
+    source: Source,
+    scratch: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verdict:
+    """Replay in `scratch` from the oldest base that this program can replay and the log still covers.
+
+    `progress` is told (micro-batches done, in all). A learner may run: the state as of the call is verified.
+    """
+    reader = RocksReader(settings.state.directory)
+    try:
+        schedule = list(reader.schedule())
+        expected = digest(reader)
+        base, spans = _choose_base(settings, schedule, source)
+        if base is None:
+            return Verdict(None, expected, None, 0, None, spans)
+        after = [(seq, entry) for seq, entry in schedule if seq > base.batch_seq]
+        replayed, difference = _replay(settings, source, scratch, base, after, progress)
+        return Verdict(replayed == expected, expected, replayed, len(after), difference, spans)
+    finally:
+        reader.close()
+
+
+def _choose_base(
+    settings: LearnerSettings, schedule: list[tuple[int, Mapping[str, Any]]], source: Source
+) -> tuple[Base | None, tuple[str, ...]]:
+    """The oldest usable base, and in words why older ones are not."""
+    current = fingerprint(settings)
+    starts = {seq: entry for seq, entry in schedule if entry["kind"] == START}
+    foreign = [seq for seq, entry in starts.items() if entry["fingerprint"] != current]
+    partitions = source.partitions()
+    limits = source.limits(partitions)
+    spans: list[str] = []
+    for base in _bases(settings.state.directory, starts):
+        later = [seq for seq in foreign if seq > base.batch_seq]
+        if base.fingerprint != current and base.batch_seq + 1 not in starts:
+            later.append(base.batch_seq)
+        positions = _all_positions(base, schedule)
+        expired = [tp for tp, offset in positions.items() if offset < limits.get(tp, (0, 0))[0]]
+        missing = [tp for tp in positions if tp not in limits]
+        if later:
+            spans.append(
+                f"from base {base.name} (micro-batch {base.batch_seq}): micro-batch {max(later)} is of a run "
+                "with other settings, program or processor"
+            )
+        elif missing:
+            spans.append(f"from base {base.name}: {_name(missing[0])} no longer exists")
+        elif expired:
+            low = limits[expired[0]][0]
+            spans.append(
+                f"from base {base.name}: {_name(expired[0])} begins at {low}, the base stands at "
+                f"{positions[expired[0]]}"
+            )
+        elif not schedule or schedule[0][0] > base.batch_seq + 1:
+            spans.append(f"from base {base.name}: its schedule is no longer kept")
+        else:
+            return base, tuple(spans)
+    return None, tuple(spans) or ("the store has no base: it holds no schedule",)
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic} [{partition.partition}]"
+
+
+def _bases(directory: Path, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[Base]:
+    """The empty state, then every version, oldest first."""
+    if 1 in starts:
+        yield Base("0", 0, _positions(starts[1]["positions"]), None, starts[1]["fingerprint"])
+    manifests = (path / "manifest.json" for path in (directory / "versions").glob("[0-9]*"))
+    facts = [orjson.loads(path.read_bytes()) for path in manifests if path.exists()]
+    for manifest in sorted(facts, key=lambda manifest: manifest["batch_seq"]):
+        path = directory / "versions" / manifest["version"] / "database"
+        positions, seq = _positions(manifest["positions"]), manifest["batch_seq"]
+        yield Base(manifest["version"], seq, positions, path, manifest["fingerprint"])
+
+
+def _all_positions(base: Base, schedule: list[tuple[int, Mapping[str, Any]]]) -> dict[TopicPartition, int]:
+    """Where to read from: the base's positions, and the first one of every partition added later."""
+    positions = dict(base.positions)
+    for _, entry in schedule:
+        for partition, offset in _positions(entry.get("positions", [])).items():
+            positions.setdefault(partition, offset)
+    return positions
+
+
+def _positions(triples: list[tuple[str, int, int]]) -> dict[TopicPartition, int]:
+    return {TopicPartition(topic, partition): offset for topic, partition, offset in triples}
+
+
+def _replay(
+    settings: LearnerSettings,
+    source: Source,
+    scratch: Path,
+    base: Base,
+    schedule: list[tuple[int, Mapping[str, Any]]],
+    progress: Callable[[int, int], None],
+) -> tuple[str, int | None]:
+    """Digest after the replay, and the first micro-batch that came out differently."""
+    replica = settings.model_copy(
+        update={"state": settings.state.model_copy(update={"directory": scratch, "sync": "never"})}
+    )
+    if base.directory is not None:
+        shutil.copytree(base.directory, scratch / "generation-000001")
+        write_atomically(scratch / "generation", b"generation-000001\n")
+    writer = RocksWriter(replica.state, identity(replica), tuning=replica.rocksdb)
+    try:
+        engine = Engine(replica, writer)
+        log = _Log(source, _all_positions(base, schedule))
+        difference: int | None = None
+        for done, (batch_seq, entry) in enumerate(schedule):
+            progress(done, len(schedule))
+            if entry["kind"] == START:
+                begin(
+                    engine, _positions(entry["positions"]), fingerprint(settings), learnt_settings(settings)
+                )
+            elif entry["kind"] == BATCH:
+                engine.process(log.take(entry["ranges"]))
+                written = dict(writer.schedule(batch_seq - 1))[batch_seq]["rows"]
+                if written != entry["rows"] and difference is None:
+                    difference = batch_seq
+            if engine.flush_is_due():
+                engine.flush()
+        progress(len(schedule), len(schedule))
+        return digest(writer), difference
+    finally:
+        writer.close()
+
+
+class _Log:
+    """The log, read again in exactly the portions that the schedule names."""
+
+    def __init__(self, source: Source, positions: Mapping[TopicPartition, int]) -> None:
+        self._source = source
+        self._pending: dict[TopicPartition, list[Records]] = {partition: [] for partition in positions}
+        source.assign(positions)
+
+    def take(self, ranges: list[tuple[str, int, int, int]]) -> list[Records]:
+        """The records of some ranges, one `Records` per topic."""
+        topics: dict[str, list[Records]] = {}
+        for topic, partition, first, following in sorted(ranges):
+            block = self._take(TopicPartition(topic, partition), following)
+            if not len(block) or int(block.offsets[0]) != first:
+                raise StoreCorruptError(
+                    f"{topic} [{partition}] has no record at offset {first}, where the schedule says one was "
+                    "learnt: the log was changed or compacted; it cannot be verified"
+                )
+            topics.setdefault(topic, []).append(block)
+        return [concatenate(blocks) for blocks in topics.values()]
+
+    def _take(self, partition: TopicPartition, following: int) -> Records:
+        """What is pending of a partition below offset `following`, polling until the last record is there."""
+        pending = self._pending[partition]
+        empty_polls = 0
+        while not pending or int(pending[-1].offsets[-1]) < following - 1:
+            polled = self._source.poll(POLL_RECORDS, POLL_MS)
+            for records in polled:
+                for found, block in by_partition(records):
+                    self._pending[found].append(block)
+            empty_polls = 0 if polled else empty_polls + 1
+            if empty_polls == PATIENCE_POLLS:
+                raise BrokerUnreachableError(
+                    f"{_name(partition)} gave no record for {PATIENCE_POLLS * POLL_MS // 1000} s and offset "
+                    f"{following - 1} is wanted: {self._source.problem() or 'it may have expired meanwhile'}"
+                )
+        whole = concatenate(pending)
+        cut = int(np.searchsorted(whole.offsets, following))
+        self._pending[partition] = [whole[cut:]] if cut < len(whole) else []
+        return whole[:cut]
