@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 KILLS ?= 50
 # Processes that share the suite.
-WORKERS ?= 2
+WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -11,6 +11,8 @@ from crash_stream import Made
 
 NUMBER_HEADER = "number"
 READ_DEADLINE_POLLS = 300
+PATIENCE_S = 120.0
+"""Until a broker has answered, whatever else the machine does."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class TopicReader:
         self._topic = topic
         # A broker knows a topic a moment before it knows the partitions.
         found = wait_for(
-            lambda: self._consumer.list_topics(topic, timeout=20).topics[topic].partitions,
+            lambda: self._consumer.list_topics(topic, timeout=PATIENCE_S).topics[topic].partitions,
             f"the partitions of {topic}",
         )
         self.next = dict.fromkeys(sorted(found), 0)
@@ -47,10 +49,12 @@ class TopicReader:
 
     def ends(self) -> dict[int, int]:
         """The next offset to be written in each partition."""
-        return {
-            partition: self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), 20)[1]
-            for partition in self.next
-        }
+        return {partition: self._end(partition) for partition in self.next}
+
+    def _end(self, partition: int) -> int:
+        where = TopicPartition(self._topic, partition)
+        _, end = self._consumer.get_watermark_offsets(where, PATIENCE_S)
+        return int(end)
 
     def read(self, ends: Mapping[int, int] | None = None) -> list[Stored]:
         """What follows, at least up to `ends` (by default up to the present ends)."""
@@ -105,7 +109,7 @@ class Publisher(threading.Thread):
                 self._command()
         if self.commands % 2:
             self._command()
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(PATIENCE_S) == 0
 
     def publish(self, count: int) -> None:
         """The next records of the stream."""
@@ -120,9 +124,9 @@ class Publisher(threading.Thread):
         """Publish no more; everything published is in the log."""
         self._done.set()
         if self.ident is not None:
-            self.join(60)
+            self.join(PATIENCE_S)
             assert not self.is_alive()
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(PATIENCE_S) == 0
 
     def _command(self) -> None:
         made = crash_stream.command(self.commands, self._model)

@@ -142,23 +142,31 @@ class KafkaBroker:
         return self._folder / "broker.log"
 
     def start(self, wait: bool = True) -> None:
-        """Start the process; with `wait`, return only once it answers."""
+        """Start the process; with `wait`, return only once it answers.
+
+        On a starved machine Kafka's start may hang for good, its port closed: then once more.
+        """
         if self._process is not None:
             raise RuntimeError("the broker is running already")
         if not (self._folder / "server.properties").exists():
             self._format()
-        self._process = self._spawn(self._java("kafka.Kafka", [str(self._folder / "server.properties")]))
-        if wait:
+        self._launch()
+        try:
+            if wait:
+                self.wait_ready()
+        except TimeoutError:
+            self.kill()
+            self._launch()
             self.wait_ready()
 
     def wait_ready(self, deadline_s: float = START_DEADLINE_S) -> None:
         """Return once the broker answers and takes new topics."""
         deadline = time.monotonic() + deadline_s
-        while not self._answers():
+        while problem := self._problem():
             if self._process is None or self._process.poll() is not None:
                 raise RuntimeError(f"the broker ended:\n{self._log_tail()}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the broker does not answer after {deadline_s} s:\n{self._log_tail()}")
+                raise TimeoutError(f"not ready after {deadline_s} s: {problem}\n{self._log_tail()}")
             time.sleep(0.02)
 
     def kill(self) -> None:
@@ -265,22 +273,17 @@ class KafkaBroker:
                 raise TimeoutError(f"waited {deadline_s} s for {what}")
             time.sleep(0.02)
 
-    def _answers(self) -> bool:
-        """Whether the port is open, a broker answers there, and it could hold a new topic."""
+    def _problem(self) -> str | None:
+        """Why the port is not open, no broker answers there, or it could not hold a new topic."""
         try:
             socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-        except OSError:
-            return False
-        try:
-            return len(self._client().list_topics(timeout=2).brokers) == 1 and self._takes_topics()
-        except KafkaException:
-            return False
-
-    def _takes_topics(self) -> bool:
-        """Whether the controller has heard from the broker lately; raises KafkaException if not."""
-        probe = NewTopic("probe", num_partitions=1, replication_factor=1)
-        self._client().create_topics([probe], request_timeout=2, validate_only=True)["probe"].result(10)
-        return True
+            self._client().list_topics(timeout=2)
+            probe = NewTopic("probe", num_partitions=1, replication_factor=1)
+            self._client().create_topics([probe], request_timeout=2, validate_only=True)["probe"].result(10)
+        except (OSError, KafkaException) as error:
+            self._admin = None  # one whose requests timed out may go on so for ever, whatever the broker does
+            return str(error)
+        return None
 
     def _java(self, main: str, arguments: Sequence[str]) -> list[str]:
         # setpriv lets the kernel end the JVM with us, even where this process is killed itself.
@@ -293,6 +296,9 @@ class KafkaBroker:
         ]
         config = f"-Dlog4j2.configurationFile={self._folder / 'log4j2.properties'}"
         return [*guard, "java", *options, config, "-cp", f"{kafka_jars()}/*", main, *arguments]
+
+    def _launch(self) -> None:
+        self._process = self._spawn(self._java("kafka.Kafka", [str(self._folder / "server.properties")]))
 
     def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:
@@ -336,8 +342,9 @@ class KafkaBroker:
             "log.segment.delete.delay.ms": "100",
             "num.io.threads": "2",
             "num.network.threads": "1",
-            # How long a restarted broker waits for its killed self's registration to lapse (default 9 s).
-            "broker.session.timeout.ms": "2000",
+            # How long a restarted broker waits for its killed self's registration to lapse (default 9 s), and
+            # how long it may get no turn on a busy machine until it counts as gone.
+            "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "300",
             **self._settings,
         }
