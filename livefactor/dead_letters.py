@@ -11,7 +11,7 @@ from state.store import OutboxRecord
 from stream.dead_letters import HEADERS
 from stream.events import Records
 
-REPLAYED = "livefactor-replayed"
+RESENT = "livefactor-replayed"
 
 Coordinates = tuple[str, int, int]
 """Topic, partition and offset of the record that was rejected."""
@@ -40,7 +40,7 @@ class DeadLetter:
         """What says that this record has been sent again."""
         name, partition, offset = self.source
         coordinates = f"{name} {partition} {offset}".encode()
-        return OutboxRecord(topic, self.key, None, ((REPLAYED, coordinates),))
+        return OutboxRecord(topic, self.key, None, ((RESENT, coordinates),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +48,27 @@ class DeadLetters:
     """What a dead letter topic holds: each rejected record once, oldest first, and oddities by number.
 
     `duplicates`: records written more than once (the outbox delivers at least once); `foreign`: records
-    that Livefactor did not write; `replayed`: sources of those that have been sent again.
+    that Livefactor did not write; `resent`: sources of those that have been sent again.
     """
 
     letters: tuple[DeadLetter, ...]
-    replayed: frozenset[Coordinates]
+    resent: frozenset[Coordinates]
     duplicates: int
     foreign: int
 
     def waiting(self) -> tuple[DeadLetter, ...]:
         """Those that have not been sent again."""
-        return tuple(letter for letter in self.letters if letter.source not in self.replayed)
+        return tuple(letter for letter in self.letters if letter.source not in self.resent)
 
 
 def collect(blocks: Iterable[Records]) -> DeadLetters:
     """What the records of a dead letter topic say."""
     letters: dict[Coordinates, DeadLetter] = {}
-    replayed: set[Coordinates] = set()
+    resent: set[Coordinates] = set()
     duplicates = foreign = 0
     for key, value, headers in _rows(blocks):
-        if headers and headers[-1][0] == REPLAYED:
-            replayed.add(_coordinates(headers[-1][1].decode().split(" ")))
+        if headers and headers[-1][0] == RESENT:
+            resent.add(_coordinates(headers[-1][1].decode().split(" ")))
         elif (letter := parse(key, value, headers)) is None:
             foreign += 1
         elif letter.source in letters:
@@ -76,7 +76,7 @@ def collect(blocks: Iterable[Records]) -> DeadLetters:
         else:
             letters[letter.source] = letter
     ordered = sorted(letters.values(), key=lambda letter: (letter.source_timestamp_ms, letter.source))
-    return DeadLetters(tuple(ordered), frozenset(replayed), duplicates, foreign)
+    return DeadLetters(tuple(ordered), frozenset(resent), duplicates, foreign)
 
 
 def _rows(blocks: Iterable[Records]) -> Iterator[tuple[bytes | None, bytes | None, Headers]]:

@@ -84,6 +84,6 @@ class StateConfig(Section):
         500_000,
         ge=100,
         le=1_000_000_000,
-        description="Micro-batches after which the state is kept as a version: bounds what is replayed to "
-        "verify it, and with `versions_kept` the schedule.",
+        description="Micro-batches after which the state is kept as a version: bounds what "
+        "`state verify` learns again, and with `versions_kept` the schedule.",
     )

@@ -258,7 +258,7 @@ class Engine:
 
 
 def rows_hash(rows: Sequence[Rows]) -> str:
-    """What a micro-batch wrote, as 16 hexadecimal digits: tells where a replay first differs."""
+    """What a micro-batch wrote, as 16 hexadecimal digits: tells where a verification first differs."""
     total = xxhash.xxh3_64()
     for block in rows:
         total.update(bytes([block.kind]))

@@ -124,7 +124,7 @@ class Step:
         refused = np.unique(interactions.record[np.isin(first, new[room:])])
         reason = (
             f"the item is new and the catalogue is full with {model.items_max} items: "
-            "raise `state.items_max`, then replay the dead letters"
+            "raise `state.items_max`, then `livefactor dlq resend`"
         )
         return tuple(Rejected(record, "learn", reason, "catalogue_full") for record in refused.tolist())
 

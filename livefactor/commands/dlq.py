@@ -38,19 +38,20 @@ def list_letters(
     settings = settings_of(config, overrides)
     found = _read(settings)
     letters = _of_codes(found.letters, code)
-    rows = [_row(letter, letter.source in found.replayed) for letter in letters[-limit:]]
+    rows = [_row(letter, letter.source in found.resent) for letter in letters[-limit:]]
     if as_json:
         counts = Counter(letter.code for letter in letters)
         print_json({"count": len(letters), "by_code": counts, "foreign": found.foreign, "letters": rows})
         return
     if rows:
         print_table(tuple(rows[0]), [tuple(row.values()) for row in rows], title=settings.topics.dlq)
-    waiting = sum(letter.source not in found.replayed for letter in letters)
+    waiting = sum(letter.source not in found.resent for letter in letters)
     note(f"{len(letters):,} rejected records, {waiting:,} not sent again yet; {found.foreign:,} foreign")
 
 
+@app.command("replay", hidden=True)
 @app.command()
-def replay(
+def resend(
     code: CodeOption = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also those that have been sent again before.")
@@ -110,7 +111,7 @@ def _of_codes(letters: "tuple[DeadLetter, ...]", codes: list[str] | None) -> "tu
     return tuple(letter for letter in letters if not codes or letter.code in codes)
 
 
-def _row(letter: "DeadLetter", replayed: bool) -> dict[str, object]:
+def _row(letter: "DeadLetter", resent: bool) -> dict[str, object]:
     topic, partition, offset = letter.source
     value = letter.value or b""
     return {
@@ -122,5 +123,5 @@ def _row(letter: "DeadLetter", replayed: bool) -> dict[str, object]:
         "reason": letter.reason,
         "bytes": len(value),
         "first_bytes": value[:FIRST_BYTES].decode("ascii", "backslashreplace"),
-        "sent_again": replayed,
+        "sent_again": resent,
     }

@@ -53,22 +53,22 @@ def digest(as_json: JsonOption = False, config: ConfigOption = None, overrides: 
 
 @app.command()
 def verify(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Replay the log under the recorded schedule in a scratch directory and compare digests.
+    """Learn the log again as the schedule recorded, in a scratch directory, and compare digests.
 
     Starts from the oldest base that is still in the log and names the first micro-batch that differs and
     what could not be verified. Exit code 0: agrees, 1: differs, 3: nothing to verify against. A learner may
     run meanwhile; the state as of the start is verified.
     """
     settings = settings_of(config, overrides)
-    from stream.lineage.verify import verify as replay_and_compare
+    from stream.lineage.verify import verify as learn_again_and_compare
     from stream.run import open_source
 
     with (
         tempfile.TemporaryDirectory(prefix="livefactor-verify-") as scratch,
         closing(open_source(settings)) as source,
-        progress("replaying micro-batches", None) as advance,
+        progress("verifying micro-batches", None) as advance,
     ):
-        verdict = replay_and_compare(settings, source, Path(scratch), advance)
+        verdict = learn_again_and_compare(settings, source, Path(scratch), advance)
     if as_json:
         print_json(asdict(verdict))
     else:

@@ -1,4 +1,4 @@
-"""Bases: the states from which the log can be replayed, and the schedule that says how."""
+"""Bases: the states from which the log can be learnt again, and the schedule that says how."""
 
 from collections.abc import Mapping
 
@@ -46,7 +46,7 @@ def base_is_due(engine: Engine) -> bool:
 
 
 def keep_base(engine: Engine, reason: str) -> None:
-    """Flush and keep the state as a version from which the schedule can be replayed; drop the oldest ones."""
+    """Flush and keep the state as a version from which the log can be learnt again; drop the oldest ones."""
     engine.flush()
     head = engine.store.head()
     manifest = {

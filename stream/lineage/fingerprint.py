@@ -1,4 +1,4 @@
-"""What the same log must be replayed with to give the same bits."""
+"""What the same log must be learnt with to give the same bits."""
 
 import hashlib
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Proof that the state is what the log says: replay it under the recorded schedule and compare digests."""
+"""Proof that the state is what the log says: learn it again as the schedule recorded, and compare digests."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +46,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A state from which the schedule can be replayed. `directory` is None for the empty state.
+    """A state from which the log can be learnt again. `directory` is None for the empty state.
 
     `fingerprint` is that of the run which reached it; it goes on until the schedule begins another.
     """
@@ -64,7 +64,7 @@ def verify(
     scratch: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verdict:
-    """Replay in `scratch` from the oldest base that this program can replay and the log still covers.
+    """Learn again in `scratch`, from the oldest base that this program and the log still know.
 
     `progress` is told (micro-batches done, in all). A learner may run: the state as of the call is verified.
     """
@@ -76,7 +76,7 @@ def verify(
         if base is None:
             return Verdict(None, expected, None, 0, None, spans)
         after = [(seq, entry) for seq, entry in schedule if seq > base.batch_seq]
-        replayed, difference = _replay(settings, source, scratch, base, after, progress)
+        replayed, difference = _learn_again(settings, source, scratch, base, after, progress)
         return Verdict(replayed == expected, expected, replayed, len(after), difference, spans)
     finally:
         reader.close()
@@ -148,7 +148,7 @@ def _positions(triples: list[tuple[str, int, int]]) -> dict[TopicPartition, int]
     return {TopicPartition(topic, partition): offset for topic, partition, offset in triples}
 
 
-def _replay(
+def _learn_again(
     settings: LearnerSettings,
     source: Source,
     scratch: Path,
@@ -156,7 +156,7 @@ def _replay(
     schedule: list[tuple[int, Mapping[str, Any]]],
     progress: Callable[[int, int], None],
 ) -> tuple[str, int | None]:
-    """Digest after the replay, and the first micro-batch that came out differently."""
+    """Digest at the end, and the first micro-batch that came out differently."""
     replica = settings.model_copy(
         update={"state": settings.state.model_copy(update={"directory": scratch, "sync": "never"})}
     )

@@ -334,8 +334,8 @@ def test_dead_letters_are_sent_again_untouched_and_only_once(place: Place):
         publisher.publish(TOPICS.interactions, b"ann", b"{poison", headers)
         publisher.flush(10_000)
     assert place.run("learn", "--until-end").returncode == 0
-    assert place.json("dlq", "replay", "--dry-run")["selected"] == 1
-    assert place.json("dlq", "replay")["sent"] == 1
+    assert place.json("dlq", "resend", "--dry-run")["selected"] == 1
+    assert place.json("dlq", "resend")["sent"] == 1
     assert place.json("dlq", "replay")["sent"] == 0
     assert place.json("dlq", "list")["letters"][0]["sent_again"] is True
     assert place.run("learn", "--until-end").returncode == 0
