@@ -2,7 +2,7 @@
 
 For a user whose taste is known the score of item i is
 
-    ranked by the blend    ŷ_i . q_u + popularity_i + neighbours_u(i)    (see `state.blend`)
+    ranked by the blend    ŷ_i . q_u + popularity_i + neighbours_u(i)    (see `state.scoring.blend`)
     by factors             b_i + x . y_i
     explicit feedback      mean + b_u + b_i + x . y_i                    (the predicted rating)
 
@@ -18,9 +18,9 @@ from typing import TypeGuard
 
 import numpy as np
 
-from serving.kernels import top_k
-from state import blend, popularity
 from state.neighbours import F32, F64, I32, I64, U32
+from state.scoring import blend, factors, popularity
+from state.scoring.top_k import top_k
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +45,8 @@ class Catalogue:
     """All n items as of event number `clock`; index = ordinal.
 
     `vectors` float32 [n, rank]; `bias` float32 [n]; `counts` float64 [n, 5] and `counted_at` int64 [n]: see
-    `state.popularity`; `mean` is the mean rating, None under implicit feedback; `blended` is None where items
-    are ranked by factors.
+    `state.scoring.popularity`; `mean` is the mean rating, None under implicit feedback; `blended` is None
+    where items are ranked by factors.
     """
 
     vectors: F32
@@ -132,8 +132,7 @@ def _predict(catalogue: Catalogue, which: slice | I64, user: User, now_ms: int) 
     """Scores of the chosen items for a user."""
     if catalogue.blended is not None:
         return _blend(catalogue.blended, catalogue.clock, which, user, now_ms)
-    scores: F32 = catalogue.vectors[which] @ user.vector
-    scores += catalogue.bias[which]
+    scores = factors.fast_scores(user.vector, catalogue.vectors[which], catalogue.bias[which])
     scores += np.float32(_level(catalogue, user))
     return scores
 

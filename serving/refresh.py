@@ -16,12 +16,12 @@ import numpy as np
 import structlog
 
 from serving.ranker import Blended, Catalogue, User, recommend, score
-from state import blend, popularity
 from state.codec import GLOBAL, ITEM, NEIGHBOUR_STEPS, NEIGHBOURS, USER, user_kind
 from state.errors import LivefactorError, StoreError
 from state.factors import Table
 from state.kernels import spans
 from state.model import Model
+from state.scoring import blend, popularity
 from state.store import I64, Head, JournalEntry, Reader, Rows
 
 _log = structlog.get_logger(__name__)

@@ -20,8 +20,8 @@ import orjson
 
 from state.copying import copy_bytes
 from state.errors import FormatMismatchError, StoreCorruptError
-from state.popularity import DECAYS
 from state.prefetch import prefetch
+from state.scoring.popularity import DECAYS
 from state.store import I64, U8, JournalEntry, Rows
 
 FORMAT = 1

@@ -37,7 +37,7 @@ class Table:
     Columns have one row per slot: `vectors` float32 [capacity, rank]; `bias`, `accumulator` float32;
     `interactions` int32 (learnt so far); `changed_at` int64 (micro-batch of the last change); users also
     `last_event_ms` int64; items also `counts` float64 [capacity, 5] and `counted_at` int64: see
-    `state.popularity`. `touched_at` int64 is when a slot was last needed; it is not stored.
+    `state.scoring.popularity`. `touched_at` int64 is when a slot was last needed; it is not stored.
     """
 
     def __init__(self, kind: Kind, capacity: int, history_max: int, *, dense: bool) -> None:

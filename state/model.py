@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from state import popularity
-from state.blend import SIZE_REPEATS, Catalogue, first_weights, inverse_norms_of
 from state.codec import (
     EVENT_IDS,
     GLOBAL,
@@ -26,6 +24,8 @@ from state.errors import StoreCorruptError
 from state.event_ids import EventIds
 from state.factors import Table
 from state.neighbour_rows import NeighbourRows
+from state.scoring import popularity
+from state.scoring.blend import SIZE_REPEATS, Catalogue, first_weights, inverse_norms_of
 from state.store import I64, JournalEntry, Rows
 
 ALL_KINDS = range(256)
@@ -40,7 +40,7 @@ def global_arrays(rank: int) -> dict[str, npt.NDArray[Any]]:
     `counts`: users and items ever created; `clock`: interactions learnt; `mean`: running mean of ratings
     and their number; `gramian_*`: sums of outer products in units of 2^-32; `recent`: ring of recently liked
     items, `recent_state`: its next place and how many it holds; `weights` of the ranking score and their
-    `curvature`, and the same for users of whom nothing is known: see `state.blend`.
+    `curvature`, and the same for users of whom nothing is known: see `state.scoring.blend`.
     """
     return {
         "counts": np.zeros(2, np.int64),

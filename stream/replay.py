@@ -22,7 +22,7 @@ import numpy.typing as npt
 from state.errors import ConfigError
 from state.event_ids import EventIds
 from state.model import Model
-from state.neighbours import cosine_scores, directed_scores
+from state.scoring.neighbours import cosine_scores, directed_scores
 from stream.config import LearnerSettings, LearningConfig, SgdConfig
 from stream.evaluation.experts import Blend, Expert, Factors, ItemMean, ItemToItem, Query, popularities
 from stream.evaluation.panel import Panel, Scores

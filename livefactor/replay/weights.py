@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from state import blend, neighbours, popularity
 from state.model import Model
+from state.scoring import blend, neighbours, popularity
 
 TASTES = ("the user's vector", "mean of the last five", "the last item")
 
@@ -23,7 +23,7 @@ NEIGHBOURS = (
     "beside the last five, few",
     "beside the last five, many",
 )
-"""See `state.neighbours.features`."""
+"""See `state.scoring.neighbours.features`."""
 
 REPEATS = ("had before", "log of steps ago", "log of how often")
 

@@ -14,9 +14,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from state import blend, neighbours, popularity
+from state import neighbours
 from state.kernels import dot
 from state.model import Model
+from state.scoring import blend, factors, popularity
 from stream.evaluation.ranking import Answer
 from stream.events import F32, I64
 from stream.learning.walk import REFRESH_EVENTS
@@ -65,7 +66,7 @@ class Expert(Protocol):
 
 
 class Blend:
-    """The ranking score of `state.blend`."""
+    """The ranking score of `state.scoring.blend`."""
 
     def __init__(self, model: Model, repeats: bool) -> None:
         self._model, self._repeats = model, repeats
@@ -135,7 +136,7 @@ class Factors:
             return popular(self._model)
         users, items = self._model.users, self._model.items
         scores = self._scores[: query.items]
-        item_scores(users.vectors, query.user, items.vectors, items.bias, scores)
+        factors.score_all(users.vectors, query.user, items.vectors, items.bias, scores)
         return Answer(scores, are_counts=False)
 
     def learn(self, users: I64, items: I64) -> None:
@@ -270,13 +271,6 @@ def count_growing(items: I64, counts: F64, weight: F64, growth: float) -> None:
                 shrunk = counts[other] / weight[0]
                 counts[other] = shrunk if shrunk > COUNT_LEAST else 0.0
             weight[0] = 1.0
-
-
-@numba.njit(cache=True)
-def item_scores(user_vectors: F32, user: int, item_vectors: F32, item_bias: F32, scores: F64) -> None:
-    """scores[i] = b_i + x_u . y_i for the first items, as many as `scores` float64 [items] has room for."""
-    for item in range(len(scores)):
-        scores[item] = item_bias[item] + dot(user_vectors, user, item_vectors, item)
 
 
 @numba.njit(cache=True)

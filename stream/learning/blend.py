@@ -1,7 +1,7 @@
 """Learning the weights of the ranking score: online Newton steps on a sampled softmax.
 
 An event is explained against negatives j drawn from all items, from recent events and from the lists of
-neighbours. With f the features of `state.blend`, E_j the expected number of times that j is drawn
+neighbours. With f the features of `state.scoring.blend`, E_j the expected number of times that j is drawn
 (Bengio and Senecal 2008; the positive needs no correction, being there with certainty),
 
     p  =  softmax of  w.f_positive,  w.f_j - log E_j
@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from state import blend, popularity
-from state.blend import Catalogue, Sparse
 from state.kernels import dot, mix
 from state.neighbours import F32, F64, I32, I64
+from state.scoring import blend, popularity
+from state.scoring.blend import Catalogue, Sparse
 
 UNIFORM, RECENT, NEIGHBOURING = 5, 5, 10
 """Negatives drawn from all items, from the latest events, and from the lists of neighbours."""

@@ -19,16 +19,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from state import blend, maps, neighbours, popularity
-from state.blend import Catalogue
-from state.kernels import dot
+from state import maps, neighbours
 from state.maps import Histories
 from state.model import Model
+from state.scoring import blend, factors, popularity
+from state.scoring.blend import Catalogue
 from stream.evaluation.ranking import middle_rank
 from stream.events import F32, I32, I64, U32, U64, Learnable
 from stream.learning import als, gramian, refusal
 from stream.learning import blend as learning
 from stream.learning.blend import Recent, Weights
+from stream.learning.popularity import count_like, take_like_back
 
 F64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -405,9 +406,8 @@ def _rank_by_factors(
     room: Room,
     walked: Walked,
 ) -> None:
-    vectors = items.catalogue.vectors
-    for other in range(shared.born[1]):
-        room.scores[other] = items.biases[other] + dot(users.vectors, user, vectors, other)
+    scores = room.scores[: shared.born[1]]
+    factors.score_all(users.vectors, user, items.catalogue.vectors, items.biases, scores)
     _rank(e, item, excluded, items, shared, room, walked)
 
 
@@ -454,7 +454,7 @@ def _enter(
             _give_birth(user, item, users, items, shared, options, room)
         if events.strengths[e] > 0:
             catalogue = items.catalogue
-            popularity.count(catalogue.counts, catalogue.counted_at, item, shared.clock[0] + 1)
+            count_like(catalogue.counts, catalogue.counted_at, item, shared.clock[0] + 1)
             if options.blends:
                 _count_neighbours(user, item, users, items, shared.recent, walked)
         maps.append_entry(users.histories, user, item, events.strengths[e])
@@ -540,7 +540,7 @@ def _forget(user: int, item: int, users: Users, items: Items, options: Options, 
         if np.isnan(found):
             found = of_item
     if found > 0:
-        popularity.uncount(items.catalogue.counts, item)
+        take_like_back(items.catalogue.counts, item)
     return found
 
 

@@ -18,6 +18,7 @@ ROOT = Path(str(stream.__file__)).parents[1]
 PROGRAM = (
     "protos/*.py",
     "state/*.py",
+    "state/scoring/*.py",
     "stream/intake/*.py",
     "stream/learning/*.py",
     "stream/evaluation/*.py",

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import twins
 
-from state import blend, neighbours, popularity
+from state import neighbours
+from state.scoring import blend, popularity
+from state.scoring.neighbours import FEATURES
 from stream.learning import blend as learning
+from stream.learning.popularity import count_like
 
 RANK = 6
 ITEMS = 40
@@ -50,7 +53,7 @@ class World:
             last = self.last(user)
             neighbours.learn(self.catalogue.lists, item, last)
             self.twin.learn(item, last.tolist())
-            popularity.count(self.catalogue.counts, self.catalogue.counted_at, item, clock)
+            count_like(self.catalogue.counts, self.catalogue.counted_at, item, clock)
             learning.remember(self.recent, item)
             self.numbered.append((clock, item))
             self.histories.setdefault(user, []).append(item)
@@ -109,7 +112,7 @@ class World:
         for item in range(ITEMS):
             row = [pace * (vector @ items[item]) for pace in (1, PACE) for vector in base]
             row += twins.popularity_features(self.numbered, item, self.events)
-            of_lists = near.get(item, [0.0] * neighbours.FEATURES)
+            of_lists = near.get(item, [0.0] * FEATURES)
             row += [pace * feature for pace in (1, PACE) for feature in of_lists]
             if repeats:
                 steps = [back for back, other in enumerate(history[::-1], 1) if other == item]

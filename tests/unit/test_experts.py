@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from state.model import Model
-from state.neighbours import cosine_scores, directed_scores
-from state.popularity import COMMON
+from state.scoring.neighbours import cosine_scores, directed_scores
+from state.scoring.popularity import COMMON
 from stream.evaluation.experts import (
     DECAYS,
     DecayedPopularity,

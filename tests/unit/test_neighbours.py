@@ -5,6 +5,7 @@ import pytest
 import twins
 
 from state import neighbours
+from state.scoring.neighbours import cosine_scores, directed_scores
 
 
 def replay(events, items, slots):
@@ -42,8 +43,8 @@ def test_the_experts_score_what_lies_in_the_lists():
     lists, twin, histories, counts = replay(stream(200, 10, seed=5), 10, 100)
     last = np.array(histories[0][::-1][: neighbours.LAST], np.int64)
     cosine, directed = np.full(10, np.nan), np.full(10, np.nan)
-    neighbours.cosine_scores(lists, counts, last, cosine)
-    neighbours.directed_scores(lists, counts, last, directed)
+    cosine_scores(lists, counts, last, cosine)
+    directed_scores(lists, counts, last, directed)
     expected = np.zeros((2, 10))
     for weight, owner in zip(twins.NEIGHBOUR_WEIGHTS, last.tolist(), strict=True):
         for other, forward, backward in twin.lists[owner]:
@@ -77,5 +78,5 @@ def test_nobody_without_items_has_neighbours():
     neighbours.learn(lists, 2, np.zeros(0, np.int64))
     assert not lists.length.any()
     scores = np.full(3, np.nan)
-    neighbours.cosine_scores(lists, np.zeros(3), np.zeros(0, np.int64), scores)
+    cosine_scores(lists, np.zeros(3), np.zeros(0, np.int64), scores)
     assert scores.tolist() == [0.0, 0.0, 0.0]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import twins
 
-from state import popularity
+from state.scoring import popularity
+from stream.learning.popularity import count_like, take_like_back
 
 ITEMS = 6
 
@@ -15,7 +16,7 @@ def learnt(count, seed=1):
     counts, counted_at = np.zeros((ITEMS, len(popularity.DECAYS))), np.zeros(ITEMS, np.int64)
     likes = [(clock, int(random.integers(ITEMS - 1))) for clock in range(1, count + 1)]
     for clock, item in likes:
-        popularity.count(counts, counted_at, item, clock)
+        count_like(counts, counted_at, item, clock)
     return counts, counted_at, likes
 
 
@@ -48,10 +49,10 @@ def test_the_scalar_is_the_weighted_sum_of_the_features():
 def test_a_like_taken_back_leaves_the_undecayed_count_as_it_was():
     counts, counted_at, likes = learnt(50)
     before = counts[2].copy()
-    popularity.count(counts, counted_at, 2, 51)
-    popularity.uncount(counts, 2)
+    count_like(counts, counted_at, 2, 51)
+    take_like_back(counts, 2)
     assert counts[2, popularity.EVER] == before[popularity.EVER]
     assert (counts[2] >= 0).all()
     for _ in range(sum(item == 2 for _, item in likes) + 1):
-        popularity.uncount(counts, 2)
+        take_like_back(counts, 2)
     assert not counts[2].any()

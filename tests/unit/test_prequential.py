@@ -6,7 +6,7 @@ from pipeline import Feed, batch, event, score, slot, small_settings
 from twins import mix
 
 from state.memory import MemoryStore
-from state.popularity import COMMON
+from state.scoring.popularity import COMMON
 from stream.config import LearningConfig, PrequentialConfig
 from stream.engine import Engine
 from stream.evaluation.prequential import WINDOWS_KEPT, Prequential, position_hashes, sampled

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.kernels import top_k
 from serving.ranker import Blended, Catalogue, User, has_taste, recommend, score
-from state import blend, neighbours, popularity
-from state.popularity import COMMON, DECAYS
+from state import neighbours
+from state.scoring import blend, popularity
+from state.scoring.popularity import COMMON, DECAYS
+from state.scoring.top_k import top_k
 
 RANK = 8
 ITEMS = 50

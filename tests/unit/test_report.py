@@ -24,7 +24,7 @@ from livefactor.replay.series import (
     weights,
     windows,
 )
-from state import blend
+from state.scoring import blend
 from stream.evaluation.panel import Scores
 from stream.evaluation.trace import Certainty, Mark, Trace
 from stream.replay import Plan, Replay, model_names

@@ -5,9 +5,9 @@ import pytest
 from pipeline import Feed, event, slot, small_settings
 from streams import random_likes, settings, stream
 
-from state import popularity
 from state.memory import MemoryStore
-from state.popularity import EVER
+from state.scoring import popularity
+from state.scoring.popularity import EVER
 from stream.engine import Engine
 from stream.evaluation.experts import Blend, Query
 from stream.learning.walk import REFRESH_EVENTS

@@ -38,24 +38,6 @@ def first_weights() -> F64:
 
 
 @numba.njit(cache=True)
-def count(counts: F64, counted_at: I64, item: int, clock: int) -> None:
-    """Count a like of `item` by the event numbered `clock`; `counts` float64 [items, 5]."""
-    age = np.float64(clock - counted_at[item])
-    for d in range(len(DECAYS)):
-        counts[item, d] = counts[item, d] * np.exp(age * LOG_DECAYS[d]) + 1.0
-    counted_at[item] = clock
-
-
-@numba.njit(cache=True)
-def uncount(counts: F64, item: int) -> None:
-    """Take back a like of which nobody remembers the time: the others keep their share of each count."""
-    ever = counts[item, EVER]
-    for d in range(EVER):
-        counts[item, d] = counts[item, d] * (ever - 1.0) / ever if ever > 1.0 else 0.0
-    counts[item, EVER] = max(ever - 1.0, 0.0)
-
-
-@numba.njit(cache=True)
 def present(counts: F64, counted_at: I64, column: int, clock: int, out: F64) -> None:
     """Counts of one decay as of event `clock` of the first n items, into `out` float64 [n]."""
     for item in range(len(out)):

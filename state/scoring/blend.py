@@ -4,7 +4,7 @@
 
 with hats for vectors of length one; the interests b_v of a user are x̂_u, the mean of ŷ over the last items,
 and ŷ of the last one; P_d are counts of events that decay by the factor d with every event of the stream;
-n_f are the features of `state.neighbours`, zero outside the lists of the last items. What belongs to the
+n_f are the features of `neighbours`, zero outside the lists of the last items. What belongs to the
 user, b_v and n_f, comes twice: as it is, and times the user's `pace`, so that a weight may differ between
 someone who acted a moment ago and someone who returns. Where items already
 seen stay candidates three features follow for them: that they were seen, log(1 + how many steps ago), and
@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from state import neighbours, popularity
 from state.kernels import dot
-from state.neighbours import F32, F64, I32, I64, U32, Lists
+from state.neighbours import F32, F64, I32, I64, LAST, U32, Lists
+from state.scoring import neighbours, popularity
 
 TASTES = 3
 """Interests of a user before they are multiplied by the pace."""
@@ -109,13 +109,13 @@ def pace(gap_ms: int) -> float:
 @numba.njit(cache=True)
 def last_liked(others: U32, strengths: F32) -> I64:
     """Items of the last likes, newest first, int64 [<= 5]; the history, uint32 and float32 [h], is not."""
-    last = np.empty(neighbours.LAST, np.int64)
+    last = np.empty(LAST, np.int64)
     found = 0
     for e in range(len(others) - 1, -1, -1):
         if strengths[e] > 0:
             last[found] = others[e]
             found += 1
-            if found == neighbours.LAST:
+            if found == LAST:
                 break
     return last[:found]
 
