@@ -20,9 +20,12 @@ from state.codec import GLOBAL, ITEM, NEIGHBOUR_STEPS, NEIGHBOURS, USER, user_ki
 from state.errors import LivefactorError, StoreError
 from state.factors import Table
 from state.kernels import spans
+from state.memory import MemoryStore
 from state.model import Model
+from state.neighbour_rows import pack_steps
+from state.rocksdb.database import id_keys
 from state.scoring import blend, popularity
-from state.store import I64, Head, JournalEntry, Reader, Rows
+from state.store import I64, Commit, Head, JournalEntry, Reader, Rows
 
 _log = structlog.get_logger(__name__)
 
@@ -69,7 +72,6 @@ class Replica:
             for rows in self.reader.scan(kind):
                 self._model.apply(rows)
         self.apply(entries, head)
-        self._warm_up()
         return True
 
     def apply(self, entries: Sequence[JournalEntry], head: Head) -> None:
@@ -109,16 +111,6 @@ class Replica:
         user = _user(self._one_user, int(slots[0]))
         self._one_user.evict(slots)
         return user
-
-    def _warm_up(self) -> None:
-        """Have everything compiled that a request needs, before the first one comes."""
-        users = Table(user_kind(self._shape.rank), 1, self._shape.history_max, dense=False)
-        users.add(*spans([b"\x00"]), np.zeros(1, np.int64))
-        user = self._take_one(users.pack(users.slots))
-        taste = replace(user, vector=np.ones_like(user.vector))
-        for someone in (user, taste):
-            recommend(self.catalogue, someone, 1, include_seen=True, now_ms=0)
-            score(self.catalogue, someone, self.items([b"\x00"]), now_ms=0)
 
     def _drop_flushed(self, flushed_through: int) -> None:
         users = self._model.users
@@ -162,6 +154,35 @@ class Replica:
         self._scalars_through = clock
         of_known, of_newcomers = self._scalars
         return Blended(catalogue, weights, of_known, of_newcomers, self._shape.repeats, self._place)
+
+
+def warm_up(shape: Shape) -> None:
+    """Have everything compiled that following and answering need, so that no request waits for it.
+
+    A replica of one user and one item is loaded and asked: from the journal, and from the row family.
+    """
+    model = Model(shape.rank, 2, 1, shape.history_max, event_ids_kept=0)
+    one, name = np.zeros(1, np.int64), b"\x00"
+    for table in (model.users, model.items):
+        table.add(*spans([name]), one)
+        table.vectors[:] = 1.0
+    model.users.append(one, one, np.ones(1, np.float32))
+    model.globals["counts"][:] = 1
+    rows = model.pack(one, one, model.globals)
+    step = pack_steps(one, one.astype(np.uint32), *np.ones((2, 1), np.int8))
+    model.neighbours.apply_steps(step, 1)
+    id_keys(USER, [name])
+    store = MemoryStore()
+    store.commit(Commit(1, (*rows, step)))
+    flush = store.begin_flush((*rows, model.neighbours.changed_since(0)), {USER: 0, ITEM: 0}, 1)
+    for flushed in (False, True):
+        while flushed and not flush.advance(1):
+            pass
+        replica = Replica(store, replace(shape, rows_max=2, items_max=1))
+        replica.load(store.head())
+        for someone in (None, replica.user(name)):
+            recommend(replica.catalogue, someone, 1, include_seen=True, now_ms=0)
+            score(replica.catalogue, someone, replica.items([name]), now_ms=0)
 
 
 class Follower:

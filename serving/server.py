@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from serving.config import ServingConfig
-from serving.refresh import Follower, Shape, follow
+from serving.refresh import Follower, Shape, follow, warm_up
 from serving.service import SERVICE_NAME, ScorerService
 from state.config import StateConfig
 from state.errors import ConfigError, StoreError, StoreMissingError
@@ -54,6 +54,7 @@ def run(
         repeats=repeats,
         overlay_bytes_max=config.overlay_bytes_max,
     )
+    warm_up(shape)
     follower = Follower(lambda: open_reader(state, identity), lambda: incarnation(state.directory), shape)
     asyncio.run(serve(follower, config, topic, started))
 

@@ -254,7 +254,11 @@ def pack_journal(entry: JournalEntry) -> bytes:
 
 
 def unpack_journal(value: bytes) -> JournalEntry:
-    """Inverse of `pack_journal`; the arrays are views of `value`."""
+    """Inverse of `pack_journal`; the rows are a view of `value`.
+
+    Their ordinals and bounds are not: there they may stand at any address, and a kernel would be compiled
+    once more for each alignment.
+    """
     try:
         magic, version, batch_seq, blocks = _JOURNAL_HEADER.unpack_from(value)
         if magic != _JOURNAL_MAGIC:
@@ -270,8 +274,8 @@ def unpack_journal(value: bytes) -> JournalEntry:
         for _ in range(blocks):
             kind, n, size = _BLOCK_HEADER.unpack_from(value, p)
             p += _BLOCK_HEADER.size
-            ordinals = np.frombuffer(value, "<i8", n, p)
-            bounds = np.frombuffer(value, "<i8", n + 1, p + 8 * n)
+            ordinals = np.frombuffer(value, "<i8", n, p).copy()
+            bounds = np.frombuffer(value, "<i8", n + 1, p + 8 * n).copy()
             data = np.frombuffer(value, np.uint8, size, p + 8 * (2 * n + 1))
             p += 8 * (2 * n + 1) + size
             rows.append(_checked(Rows(kind, ordinals, bounds, data)))

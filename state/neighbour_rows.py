@@ -68,9 +68,9 @@ class NeighbourRows:
         take_steps(
             rows.ordinals,
             rows.bounds // STEP.itemsize,
-            np.ascontiguousarray(steps["other"]),
-            np.ascontiguousarray(steps["forward"]),
-            np.ascontiguousarray(steps["backward"]),
+            steps["other"].copy(),
+            steps["forward"].copy(),
+            steps["backward"].copy(),
             batch_seq,
             self.lists,
             self.changed_at,

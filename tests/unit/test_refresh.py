@@ -1,18 +1,25 @@
 """The follower against the in-memory store: the replica is always exactly one committed state."""
 
 import asyncio
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pipeline import in_directory, portions, random_events, small_settings
+from scorer_process import spawn
 from toy_model import IDENTITY, RANK, ToyModel
 
 from serving.ranker import recommend
 from serving.refresh import Follower, Replica, Shape, follow
 from state.errors import StoreError, StoreMissingError
 from state.memory import MemoryReader, MemoryStore
+from state.rocksdb.writer import RocksWriter
 from state.store import Reader
+from stream.engine import Engine
+from stream.lineage.identity import identity
 
 SHAPE = Shape(
     rank=RANK,
@@ -344,3 +351,32 @@ def test_waiters_are_woken_by_the_next_refresh() -> None:
         return replica_of(follower).head.batch_seq
 
     assert asyncio.run(scenario()) == 2
+
+
+@pytest.mark.parametrize(
+    "learning",
+    [{}, {"repeats": True}, {"ranking": "factors"}, {"algorithm": "als", "feedback": "explicit"}],
+    ids=str,
+)
+def test_nothing_is_compiled_while_requests_may_wait(learning: dict[str, object], tmp_path: Path) -> None:
+    """A store with rows and a journal after them is followed by a process that has only warmed up."""
+    settings = in_directory(small_settings(learning=learning), tmp_path)
+    writer = RocksWriter(settings.state, identity(settings))
+    engine = Engine(settings, writer)
+    for records in portions(random_events(400, 30, 40), 100):
+        engine.process([records])
+        if writer.head().batch_seq == 2:
+            engine.flush()
+    writer.close()
+    shape = replace(
+        SHAPE,
+        rank=settings.learning.rank,
+        explicit=settings.learning.feedback == "explicit",
+        items_max=settings.state.items_max,
+        history_max=settings.state.history_max,
+        blends=settings.learning.blends,
+        repeats=settings.learning.repeats,
+    )
+    asked = spawn("compiled_by_answers.py", str(tmp_path), json.dumps(asdict(shape)))
+    said, error = asked.communicate(timeout=250)
+    assert json.loads(said or "null") == [], error
