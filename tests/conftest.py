@@ -1,5 +1,6 @@
 """One real Apache Kafka broker for all tests that need one; and how the processes they start end."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ pytest.register_assert_rewrite("crash_campaign")
 # A run in the background of a shell script ignores Ctrl-C, and so would every process the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 clean_up_after_this_process()
+# A process that C aborts says then where its Python was.
+os.environ["PYTHONFAULTHANDLER"] = "1"
 
 
 @pytest.fixture(scope="session")
