@@ -64,7 +64,7 @@ CLIENT = textwrap.dedent(
         try:
             ahead = events_pb2.Position(topic=topic, partition=0, offset=1_000_000)
             scorer.Score(
-                scorer_pb2.ScoreRequest(user_id=user, item_ids=[item], min_position=[ahead]), timeout=0.5
+                scorer_pb2.ScoreRequest(user_id=user, item_ids=[item], min_position=[ahead]), timeout=3
             )
             refused = None
         except grpc.RpcError as error:
