@@ -3,7 +3,7 @@
 PYTHON ?= python3.11
 KILLS ?= 50
 # Processes that share the suite.
-WORKERS ?= 3
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
