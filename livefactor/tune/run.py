@@ -40,7 +40,7 @@ from state.errors import ConfigError
 from stream.evaluation.ranking import METRICS
 from stream.events import COLUMNS, I64, Interactions
 from stream.learning.meaning import strengths
-from stream.lineage.fingerprint import code_hash
+from stream.lineage.fingerprint import REPLAY_PROGRAM, code_hash
 
 SEARCHED_SHARE = 0.3
 STRETCHES = (1 / 9, 1 / 3, 1.0)
@@ -191,7 +191,7 @@ def about(work: Work) -> dict[str, object]:
     return {
         "events of the file": _digest(work.stream),
         "number of events": len(work.stream),
-        "program": code_hash(),
+        "program": code_hash(REPLAY_PROGRAM),
         "--metric": work.metric,
         "--k": work.k,
         "--sample": work.plan.sample_every,

@@ -1,6 +1,7 @@
 """What the same log must be learnt with to give the same bits."""
 
 import hashlib
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +28,10 @@ PROGRAM = (
         for name in ("config", "control", "dead_letters", "engine", "events", "residency", "step")
     ),
 )
+"""Source files, as glob patterns, that decide the bits of the state: not those that only move them."""
+
+REPLAY_PROGRAM = (*PROGRAM, "stream/replay.py")
+"""Those that decide what a replay measures."""
 
 NOT_LEARNT_FROM = {"learning": {"batch_records_max", "poll_timeout_ms"}}
 """How records fall into micro-batches is in the schedule already."""
@@ -56,18 +61,18 @@ def learnt_settings(settings: LearnerSettings) -> dict[str, object]:
     }
 
 
-def code_hash() -> str:
-    """Hash of the program that learns."""
+def code_hash(patterns: Sequence[str] = PROGRAM) -> str:
+    """Hash of the program that learns, or of other source files."""
     total = hashlib.sha256()
-    for name, source in program().items():
+    for name, source in program(patterns).items():
         total.update(name.encode() + b"\0" + source + b"\0")
     return total.hexdigest()
 
 
-def program() -> dict[str, bytes]:
-    """The source files that decide bits, by their path: not those that only move them."""
+def program(patterns: Sequence[str]) -> dict[str, bytes]:
+    """Source files by their path."""
     return {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
-        for pattern in PROGRAM
+        for pattern in patterns
         for path in sorted(ROOT.glob(pattern))
     }
