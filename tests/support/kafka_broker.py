@@ -277,7 +277,8 @@ class KafkaBroker:
         """Why the port is not open, no broker answers there, or it could not hold a new topic."""
         try:
             socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-            self._client().list_topics(timeout=2)
+            if (count := len(self._client().list_topics(timeout=2).brokers)) != 1:
+                return f"{count} brokers"
             probe = NewTopic("probe", num_partitions=1, replication_factor=1)
             self._client().create_topics([probe], request_timeout=2, validate_only=True)["probe"].result(10)
         except (OSError, KafkaException) as error:

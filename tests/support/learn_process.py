@@ -28,6 +28,7 @@ class LearnProcess:
     """
 
     def __init__(self, sections: Mapping[str, Mapping[str, Any]], folder: Path, *flags: str) -> None:
+        self.sections = sections
         self._log = folder / "learn.log"
         config = folder / "livefactor.toml"
         config.write_text(_toml(sections))

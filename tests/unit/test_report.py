@@ -263,7 +263,5 @@ def test_trace_of_nothing_has_no_curves():
 
 
 def test_examples_in_the_docstrings():
-    assert doctest.testmod(livefactor.replay.series) == (
-        0,
-        doctest.testmod(livefactor.replay.series).attempted,
-    )
+    done = doctest.testmod(livefactor.replay.series)
+    assert done == (0, done.attempted)
