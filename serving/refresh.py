@@ -9,7 +9,7 @@ other user is one row away in the row family, which the reader's view holds stil
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -17,7 +17,7 @@ import structlog
 
 from serving.ranker import Blended, Catalogue, User, recommend, score
 from state.codec import GLOBAL, ITEM, NEIGHBOUR_STEPS, NEIGHBOURS, USER, user_kind
-from state.errors import LivefactorError, StoreError
+from state.errors import LivefactorError, StoreError, StoreMissingError
 from state.factors import Table
 from state.kernels import spans
 from state.memory import MemoryStore
@@ -25,7 +25,8 @@ from state.model import Model
 from state.neighbour_rows import pack_steps
 from state.rocksdb.database import id_keys
 from state.scoring import blend, popularity
-from state.store import I64, Commit, Head, JournalEntry, Reader, Rows
+from state.scoring.spec import ScoringSpec
+from state.store import I64, SCORING_MEMO, Commit, Head, JournalEntry, Reader, Rows
 
 _log = structlog.get_logger(__name__)
 
@@ -37,35 +38,31 @@ _RETRY_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What the rows of a store mean and how many there may be; see the settings of the same names."""
+class Bounds:
+    """How much of a store may be in memory; see the settings of the same names."""
 
-    rank: int
-    explicit: bool
     rows_max: int
     items_max: int
-    history_max: int
-    blends: bool
-    repeats: bool
     overlay_bytes_max: int
 
 
 class Replica:
     """The model as of `head`, through one reader."""
 
-    def __init__(self, reader: Reader, shape: Shape) -> None:
-        self.reader, self._shape = reader, shape
-        self._model = Model(shape.rank, shape.rows_max, shape.items_max, shape.history_max, event_ids_kept=0)
-        self._one_user = Table(user_kind(shape.rank), 1, shape.history_max, dense=False)
-        self._kinds = (ITEM, GLOBAL, NEIGHBOURS) if shape.blends else (ITEM, GLOBAL)
-        self._place = np.full(shape.items_max if shape.blends else 0, -1, np.int32)
+    def __init__(self, reader: Reader, spec: ScoringSpec, bounds: Bounds) -> None:
+        self.reader, self.spec = reader, spec
+        self._overlay_bytes_max = bounds.overlay_bytes_max
+        self._model = Model(spec.rank, bounds.rows_max, bounds.items_max, spec.history_max, event_ids_kept=0)
+        self._one_user = Table(user_kind(spec.rank), 1, spec.history_max, dense=False)
+        self._kinds = (ITEM, GLOBAL, NEIGHBOURS) if spec.blends else (ITEM, GLOBAL)
+        self._place = np.full(bounds.items_max if spec.blends else 0, -1, np.int32)
         self._scalars = np.zeros((2, 0), np.float64)
         self._scalars_at = self._scalars_through = 0
         self._dropped_through = 0
 
     def load(self, head: Head) -> bool:
         """Read what is resident; False if the view's journal does not go from its flush to its head."""
-        entries = _pending(self.reader, head.flushed_through, head, self._shape.overlay_bytes_max)
+        entries = _pending(self.reader, head.flushed_through, head, self._overlay_bytes_max)
         if entries is None:
             return False
         for kind in self._kinds:
@@ -119,15 +116,15 @@ class Replica:
         self._dropped_through = flushed_through
 
     def _catalogue(self) -> Catalogue:
-        items, n, shape = self._model.items, self._model.items.size, self._shape
+        items, n, spec = self._model.items, self._model.items.size, self.spec
         return Catalogue(
             items.vectors[:n],
             items.bias[:n],
             items.counts[:n],
             items.counted_at[:n],
             self._model.clock,
-            float(self._model.globals["mean"][0]) if shape.explicit else None,
-            self._blended(n) if shape.blends else None,
+            float(self._model.globals["mean"][0]) if spec.explicit else None,
+            self._blended(n) if spec.blends else None,
         )
 
     def _blended(self, count: int) -> Blended:
@@ -153,15 +150,21 @@ class Replica:
             popularity.scalars_of(catalogue.counts, catalogue.counted_at, changed, clock, kept, scalars)
         self._scalars_through = clock
         of_known, of_newcomers = self._scalars
-        return Blended(catalogue, weights, of_known, of_newcomers, self._shape.repeats, self._place)
+        return Blended(catalogue, weights, of_known, of_newcomers, self.spec.repeats, self._place)
 
 
-def warm_up(shape: Shape) -> None:
+def warm_up() -> None:
     """Have everything compiled that following and answering need, so that no request waits for it.
 
-    A replica of one user and one item is loaded and asked: from the journal, and from the row family.
+    What a store will mean is not known yet: so one user and one item are loaded and asked about in every way,
+    from the journal and from the row family.
     """
-    model = Model(shape.rank, 2, 1, shape.history_max, event_ids_kept=0)
+    for explicit, blends in ((True, False), (False, False), (False, True)):
+        _warm_up(ScoringSpec(rank=2, history_max=2, explicit=explicit, blends=blends, repeats=False))
+
+
+def _warm_up(spec: ScoringSpec) -> None:
+    model = Model(spec.rank, 2, 1, spec.history_max, event_ids_kept=0)
     one, name = np.zeros(1, np.int64), b"\x00"
     for table in (model.users, model.items):
         table.add(*spans([name]), one)
@@ -178,7 +181,7 @@ def warm_up(shape: Shape) -> None:
     for flushed in (False, True):
         while flushed and not flush.advance(1):
             pass
-        replica = Replica(store, replace(shape, rows_max=2, items_max=1))
+        replica = Replica(store, spec, Bounds(rows_max=2, items_max=1, overlay_bytes_max=1 << 20))
         replica.load(store.head())
         for someone in (None, replica.user(name)):
             recommend(replica.catalogue, someone, 1, include_seen=True, now_ms=0)
@@ -189,10 +192,10 @@ class Follower:
     """Keeps a replica as new as the store; survives whatever happens to the store."""
 
     def __init__(
-        self, open_reader: Callable[[], Reader], incarnation: Callable[[], Hashable], shape: Shape
+        self, open_reader: Callable[[], Reader], incarnation: Callable[[], Hashable], bounds: Bounds
     ) -> None:
         """Both may raise; when what `incarnation` returns changes, the open reader is good no longer."""
-        self._open_reader, self._incarnation, self._shape = open_reader, incarnation, shape
+        self._open_reader, self._incarnation, self._bounds = open_reader, incarnation, bounds
         self._reader: Reader | None = None
         self._reader_incarnation: Hashable = None
         self._refreshed = asyncio.Event()
@@ -247,7 +250,7 @@ class Follower:
         if replica is None or replica.reader is not reader or not _continues(replica.head, head):
             self._reload(reader, head)
             return
-        entries = _pending(reader, replica.head.batch_seq, head, self._shape.overlay_bytes_max)
+        entries = _pending(reader, replica.head.batch_seq, head, self._bounds.overlay_bytes_max)
         if entries is not None:
             replica.apply(entries, head)
         elif head.flushed_through > replica.head.batch_seq:
@@ -257,7 +260,7 @@ class Follower:
 
     def _reload(self, reader: Reader, head: Head) -> None:
         """Build a replica anew; the old one answers until then."""
-        replica = Replica(reader, self._shape)
+        replica = Replica(reader, _spec(head), self._bounds)
         if not replica.load(head):
             self.torn_count += 1
             return
@@ -300,8 +303,19 @@ def _refresh(follower: Follower) -> str:
 
 
 def _continues(old: Head, new: Head) -> bool:
-    """Whether the new head lies ahead of the old one in the same history."""
-    return old.generation == new.generation and old.batch_seq <= new.batch_seq
+    """Whether the new head lies ahead of the old one in the same history, and rows mean the same."""
+    same_meaning = old.memo.get(SCORING_MEMO) == new.memo.get(SCORING_MEMO)
+    return same_meaning and old.generation == new.generation and old.batch_seq <= new.batch_seq
+
+
+def _spec(head: Head) -> ScoringSpec:
+    """How rows become scores, as the run that reached the head says."""
+    if SCORING_MEMO not in head.memo:
+        raise StoreMissingError(
+            "the store does not say yet how it is to be scored: the scorer goes on when `livefactor learn` "
+            "of this version has begun to learn"
+        )
+    return ScoringSpec.restore(head.memo[SCORING_MEMO])
 
 
 def _pending(reader: Reader, after: int, head: Head, bytes_max: int) -> list[JournalEntry] | None:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from serving.config import ServingConfig
-from serving.refresh import Follower, Shape, follow, warm_up
+from serving.refresh import Bounds, Follower, follow, warm_up
 from serving.service import SERVICE_NAME, ScorerService
-from state.config import StateConfig
+from state.config import ModelConfig, StateConfig
 from state.errors import ConfigError, StoreError, StoreMissingError
 from state.identity import mismatches
 from state.rocksdb.database import current_directory
@@ -31,39 +31,27 @@ Started = Callable[[int], None]
 def run(
     state: StateConfig,
     config: ServingConfig,
-    identity: Mapping[str, Any],
+    model: ModelConfig,
     topic: str,
-    *,
-    blends: bool,
-    repeats: bool,
     started: Started = lambda port: None,
 ) -> None:
-    """Serve the store in `state.directory` until SIGTERM or SIGINT.
+    """Serve the store of `model` in `state.directory` until SIGTERM or SIGINT.
 
-    `identity`: model, rank, feedback and history_max, as the learner gave them to the store; `topic`: the
-    interactions topic; `blends`: items are ranked by the blend; `repeats`: those already seen are offered
-    again. Raises ConfigError if the address cannot be had.
+    `topic`: the interactions topic. Raises ConfigError if the address cannot be had.
     """
-    shape = Shape(
-        rank=int(identity["rank"]),
-        explicit=identity["feedback"] == "explicit",
-        rows_max=state.rows_max,
-        items_max=state.items_max,
-        history_max=state.history_max,
-        blends=blends,
-        repeats=repeats,
-        overlay_bytes_max=config.overlay_bytes_max,
+    warm_up()
+    bounds = Bounds(state.rows_max, state.items_max, config.overlay_bytes_max)
+    follower = Follower(
+        lambda: open_reader(state.directory, model), lambda: incarnation(state.directory), bounds
     )
-    warm_up(shape)
-    follower = Follower(lambda: open_reader(state, identity), lambda: incarnation(state.directory), shape)
     asyncio.run(serve(follower, config, topic, started))
 
 
-def open_reader(state: StateConfig, identity: Mapping[str, Any]) -> RocksReader:
-    """The store in `state.directory`, which must have been made for the same model."""
-    reader = RocksReader(state.directory)
+def open_reader(directory: Path, model: ModelConfig) -> RocksReader:
+    """The store in a directory, which must have been made for the same model."""
+    reader = RocksReader(directory)
     try:
-        _check_identity(reader, identity)
+        _check_model(reader, model)
     except StoreError:
         reader.close()
         raise
@@ -83,13 +71,14 @@ def incarnation(directory: Path) -> tuple[Path, bytes]:
         raise StoreMissingError(f"{path} holds no database yet: start `livefactor learn` first") from None
 
 
-def _check_identity(reader: RocksReader, identity: Mapping[str, Any]) -> None:
+def _check_model(reader: RocksReader, model: ModelConfig) -> None:
     stored = reader.identity()
     if not stored:
         raise StoreMissingError(
             f"{reader.path} is being created: the scorer goes on when the learner has done it"
         )
-    for error in mismatches(reader.path, stored, identity, "give the scorer the settings of the learner"):
+    remedy = "give the scorer the learner's `model.name`, or its `state.directory`"
+    for error in mismatches(reader.path, stored, {"model": model.name}, remedy):
         raise error
 
 

@@ -24,6 +24,9 @@ ID_BYTES_MAX = 256
 PREQUENTIAL_MEMO, CONTROL_MEMO, FINGERPRINT_MEMO = "prequential", "control", "fingerprint"
 """Names of memos: what was measured, what commands have set, and what the last run was made with."""
 
+SCORING_MEMO = "scoring"
+"""Name of the memo that says how rows become scores: a `state.scoring.spec.ScoringSpec`."""
+
 
 class TopicPartition(NamedTuple):
     """One partition of one topic."""

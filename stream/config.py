@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from state.config import ModelConfig, Section, StateConfig
+from state.scoring.spec import ScoringSpec
 
 
 class TopicsConfig(Section):
@@ -192,3 +193,15 @@ class LearnerSettings(Section):
     rocksdb: dict[str, bool | int | float | str] = Field(
         {}, description="Options passed to RocksDB as they stand."
     )
+
+    @property
+    def scoring(self) -> ScoringSpec:
+        """What a scorer must know of these settings."""
+        learning = self.learning
+        return ScoringSpec(
+            rank=learning.rank,
+            history_max=self.state.history_max,
+            explicit=learning.feedback == "explicit",
+            blends=learning.blends,
+            repeats=learning.repeats,
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from state.store import FINGERPRINT_MEMO, Commit, TopicPartition
+from state.store import FINGERPRINT_MEMO, SCORING_MEMO, Commit, TopicPartition
 from stream.engine import Engine
 
 START = "start"
@@ -15,8 +15,8 @@ def begin(
     """Record the beginning of a run in the schedule.
 
     1. If the last run had another fingerprint, flush and keep the state as a version: the new base.
-    2. Commit a schedule entry with the fingerprint and with the offsets from which this run reads, and every
-       global array, so that the journal of a new store lacks none.
+    2. Commit a schedule entry with the fingerprint and with the offsets from which this run reads; every
+       global array, so that the journal of a new store lacks none; and what scorers must know.
     """
     previous = last_fingerprint(engine)
     if previous not in (None, fingerprint):
@@ -33,7 +33,7 @@ def begin(
                 "settings": settings,
                 "positions": _triples(positions),
             },
-            memo={FINGERPRINT_MEMO: fingerprint.encode()},
+            memo={FINGERPRINT_MEMO: fingerprint.encode(), SCORING_MEMO: engine.settings.scoring.pack()},
         )
     )
 

@@ -1,4 +1,4 @@
-"""What a scorer still compiles once it answers: `python compiled_by_answers.py DIRECTORY '<shape as json>'`.
+"""What a scorer still compiles once it answers: `python compiled_by_answers.py DIRECTORY`.
 
 Follows the store in a directory and asks about everybody there; prints, as JSON, the kernels that were
 compiled meanwhile.
@@ -11,7 +11,7 @@ from pathlib import Path
 from numba.core.registry import CPUDispatcher
 
 from serving.ranker import recommend, score
-from serving.refresh import Follower, Shape, warm_up
+from serving.refresh import Bounds, Follower, warm_up
 from state.rocksdb.reader import RocksReader
 
 
@@ -26,10 +26,10 @@ def compiled() -> dict[str, int]:
 
 
 def main() -> None:
-    shape = Shape(**json.loads(sys.argv[2]))
-    warm_up(shape)
+    warm_up()
     before = compiled()
-    follower = Follower(lambda: RocksReader(Path(sys.argv[1])), lambda: 1, shape)
+    bounds = Bounds(rows_max=5_000, items_max=1_000, overlay_bytes_max=1 << 20)
+    follower = Follower(lambda: RocksReader(Path(sys.argv[1])), lambda: 1, bounds)
     follower.refresh()
     replica = follower.replica
     if replica is None:

@@ -7,7 +7,7 @@ import structlog
 
 from serving.config import ServingConfig
 from serving.server import run
-from state.config import StateConfig
+from state.config import ModelConfig, StateConfig
 from state.errors import ConfigError
 
 
@@ -18,10 +18,8 @@ def main() -> None:
         run(
             StateConfig(**arguments["state"]),
             ServingConfig(**arguments["serving"]),
-            arguments["identity"],
+            ModelConfig(**arguments["model"]),
             arguments["topic"],
-            blends=False,
-            repeats=False,
             started=lambda port: print(port, flush=True),
         )
     except ConfigError as error:

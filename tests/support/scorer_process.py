@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-from toy_model import BOUNDS, IDENTITY, TOPIC
+from toy_model import BOUNDS, TOPIC
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 60.0
@@ -60,7 +60,7 @@ class ScorerProcess:
         self.arguments = {
             "state": {"directory": str(directory), **BOUNDS},
             "serving": {"listen": "127.0.0.1:0", **serving},
-            "identity": {name: IDENTITY[name] for name in ("model", "rank", "feedback", "history_max")},
+            "model": {},
             "topic": TOPIC,
         }
 

@@ -9,7 +9,8 @@ from state.codec import ITEM, USER
 from state.config import StateConfig
 from state.kernels import spans
 from state.model import Model
-from state.store import Commit, TopicPartition, Writer
+from state.scoring.spec import ScoringSpec
+from state.store import SCORING_MEMO, Commit, TopicPartition, Writer
 
 TOPIC = "livefactor.interactions.v1"
 RANK = 4
@@ -21,6 +22,7 @@ IDENTITY = {
     "algorithm": "als",
     "history_max": BOUNDS["history_max"],
 }
+SPEC = ScoringSpec(RANK, BOUNDS["history_max"], explicit=False, blends=False, repeats=False)
 
 
 def state_config(directory: Path) -> StateConfig:
@@ -31,7 +33,8 @@ def state_config(directory: Path) -> StateConfig:
 class ToyModel:
     """Users u0, u1, ... and items i0, i1, ...; the vectors come from a seed."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, spec: ScoringSpec = SPEC) -> None:
+        self.spec = spec
         self.model = Model(RANK, **BOUNDS, event_ids_kept=0)
         self.random = np.random.default_rng(seed)
         self.batch_seq = 0
@@ -60,7 +63,8 @@ class ToyModel:
             self.model.users.append(user_slots, others, np.ones(len(user_slots), np.float32))
         rows = self.model.pack(user_slots, item_slots, ("counts", "clock", "mean"))
         offsets = {TopicPartition(TOPIC, partition): self.offset}
-        writer.commit(Commit(self.batch_seq, rows, offsets, {"batch": self.batch_seq}))
+        memo = {SCORING_MEMO: self.spec.pack()}
+        writer.commit(Commit(self.batch_seq, rows, offsets, {"batch": self.batch_seq}, memo))
 
     def flush(self, writer: Writer) -> None:
         """Move every changed row to the row family."""

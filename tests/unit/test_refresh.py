@@ -3,34 +3,26 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pipeline import in_directory, portions, random_events, small_settings
 from scorer_process import spawn
-from toy_model import IDENTITY, RANK, ToyModel
+from toy_model import BOUNDS, IDENTITY, SPEC, ToyModel
 
 from serving.ranker import recommend
-from serving.refresh import Follower, Replica, Shape, follow
+from serving.refresh import Bounds, Follower, Replica, follow
 from state.errors import StoreError, StoreMissingError
 from state.memory import MemoryReader, MemoryStore
 from state.rocksdb.writer import RocksWriter
 from state.store import Reader
 from stream.engine import Engine
+from stream.lineage.bases import begin
 from stream.lineage.identity import identity
 
-SHAPE = Shape(
-    rank=RANK,
-    explicit=False,
-    rows_max=5_000,
-    items_max=1_000,
-    history_max=20,
-    blends=False,
-    repeats=False,
-    overlay_bytes_max=1 << 20,
-)
+MEMORY = Bounds(BOUNDS["rows_max"], BOUNDS["items_max"], overlay_bytes_max=1 << 20)
 USERS = [f"u{i}" for i in range(12)]
 ITEMS = [f"i{i}" for i in range(30)]
 
@@ -46,8 +38,8 @@ class KeptJournal(MemoryStore):
         super().trim_journal()
 
 
-def follower_of(open_reader: Callable[[], Reader], shape: Shape = SHAPE) -> Follower:
-    return Follower(open_reader, lambda: 1, shape)
+def follower_of(open_reader: Callable[[], Reader], bounds: Bounds = MEMORY) -> Follower:
+    return Follower(open_reader, lambda: 1, bounds)
 
 
 def replica_of(follower: Follower) -> Replica:
@@ -209,7 +201,7 @@ def test_a_new_generation_replaces_the_old_one() -> None:
     first.commit(old, USERS)
     second.commit(new, ["only one"], ITEMS[:3])
     stores = [old]
-    follower = Follower(lambda: stores[0].reader(), lambda: id(stores[0]), SHAPE)
+    follower = Follower(lambda: stores[0].reader(), lambda: id(stores[0]), MEMORY)
     follower.refresh()
     assert_same(replica_of(follower), first)
     stores[0] = new
@@ -302,8 +294,36 @@ def test_a_broken_reader_is_replaced_and_the_old_replica_answers_until_then() ->
 def test_a_journal_beyond_the_bound_is_an_error_that_names_the_setting() -> None:
     store, toy = MemoryStore(IDENTITY), ToyModel()
     toy.commit(store, USERS, ITEMS)
-    follower = follower_of(store.reader, replace(SHAPE, overlay_bytes_max=100))
+    follower = follower_of(store.reader, replace(MEMORY, overlay_bytes_max=100))
     with pytest.raises(StoreError, match=r"serving\.overlay_bytes_max"):
+        follower.refresh()
+    assert follower.replica is None
+
+
+def test_the_store_says_how_it_is_scored_and_the_next_run_may_say_otherwise() -> None:
+    """A learner that was told to offer items again needs no scorer that was told the same."""
+    store, toy = MemoryStore(IDENTITY), ToyModel(spec=replace(SPEC, blends=True))
+    toy.commit(store, USERS, ITEMS)
+    follower = follower_of(store.reader)
+    follower.refresh()
+    replica, user = replica_of(follower), replica_of(follower).user(b"u0")
+    assert user is not None
+    [had] = user.seen.tolist()
+    offered = recommend(replica.catalogue, user, len(ITEMS), include_seen=False, now_ms=0).ordinals.tolist()
+    assert had not in offered
+
+    toy.spec = replace(SPEC, blends=True, repeats=True)
+    toy.commit(store, ["u1"])
+    follower.refresh()
+    replica = replica_of(follower)
+    offered = recommend(replica.catalogue, user, len(ITEMS), include_seen=False, now_ms=0).ordinals.tolist()
+    assert had in offered
+    assert_same(replica, toy)
+
+
+def test_a_store_whose_learner_has_not_begun_is_waited_for() -> None:
+    follower = follower_of(MemoryStore(IDENTITY).reader)
+    with pytest.raises(StoreMissingError, match="livefactor learn"):
         follower.refresh()
     assert follower.replica is None
 
@@ -363,20 +383,12 @@ def test_nothing_is_compiled_while_requests_may_wait(learning: dict[str, object]
     settings = in_directory(small_settings(learning=learning), tmp_path)
     writer = RocksWriter(settings.state, identity(settings))
     engine = Engine(settings, writer)
+    begin(engine, {}, "a run", {})
     for records in portions(random_events(400, 30, 40), 100):
         engine.process([records])
-        if writer.head().batch_seq == 2:
+        if writer.head().batch_seq == 3:
             engine.flush()
     writer.close()
-    shape = replace(
-        SHAPE,
-        rank=settings.learning.rank,
-        explicit=settings.learning.feedback == "explicit",
-        items_max=settings.state.items_max,
-        history_max=settings.state.history_max,
-        blends=settings.learning.blends,
-        repeats=settings.learning.repeats,
-    )
-    asked = spawn("compiled_by_answers.py", str(tmp_path), json.dumps(asdict(shape)))
+    asked = spawn("compiled_by_answers.py", str(tmp_path))
     said, error = asked.communicate(timeout=250)
     assert json.loads(said or "null") == [], error

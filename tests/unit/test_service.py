@@ -9,7 +9,7 @@ from toy_model import TOPIC
 
 from protos.scorer_pb2 import RecommendRequest, ScoreRequest
 from serving.config import ServingConfig
-from serving.refresh import Follower, Shape
+from serving.refresh import Bounds, Follower
 from serving.service import ScorerService, staleness_ms
 from state.errors import StoreMissingError
 from state.store import Head, Reader, TopicPartition
@@ -43,8 +43,7 @@ def no_store() -> Reader:
 
 def service() -> ScorerService:
     """A service whose follower has found no store yet."""
-    shape = Shape(4, False, 100, 10, 5, False, False, 1 << 20)
-    follower = Follower(no_store, lambda: 1, shape)
+    follower = Follower(no_store, lambda: 1, Bounds(rows_max=100, items_max=10, overlay_bytes_max=1 << 20))
     return ScorerService(follower, ServingConfig(), TOPIC, lambda: NOW_MS)
 
 
