@@ -22,7 +22,7 @@ INTERPRETED_CACHE_DIR := $(CURDIR)/.cache/numba-interpreted/$(SOURCES)
 export KILLS
 
 KERNEL_TESTS := $(wildcard $(addprefix tests/unit/test_,als.py blend.py codec.py decode.py event_ids.py experts.py factors.py gramian.py \
-	kernels*.py maps.py neighbour_rows.py neighbours.py popularity.py prequential.py ranker.py ranking.py rating.py sgd.py trace.py))
+	kernels*.py maps.py neighbour_rows.py neighbours.py popularity.py prequential.py ranker.py ranking.py rating.py sampling.py sgd.py trace.py))
 # Minutes when interpreted; test_maps and test_codec interpret the same kernels.
 SLOW_INTERPRETED := tests/unit/test_factors.py
 PYTEST := $(BIN)/python -m pytest -q

@@ -26,14 +26,16 @@ from state.scoring.neighbours import cosine_scores, directed_scores
 from stream.config import LearnerSettings, LearningConfig, SgdConfig
 from stream.evaluation.experts import Blend, Expert, Factors, ItemMean, ItemToItem, Query, popularities
 from stream.evaluation.panel import Panel, Scores
-from stream.evaluation.prequential import position_hashes, sampled
+from stream.evaluation.ranking import candidates
 from stream.evaluation.rating import Baseline, Errors, Predictor, Ratings, Recorder, RunningMean
 from stream.evaluation.trace import Trace
 from stream.events import I64, Interactions, Records
 from stream.learning.learner import create_learner
 from stream.learning.meaning import strengths
+from stream.sampling import position_hashes, sampled
 from stream.step import Step
 
+F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 LIVE = "live"
@@ -129,6 +131,11 @@ class Replay:
         """The first model's, over everything scored so far."""
         return self._panel.hit_rate(k)
 
+    @property
+    def latest_errors(self) -> Mapping[str, F64]:
+        """Of each model the errors of the ratings that `advance` has just learnt, float64 [n]."""
+        return self._ratings.latest if self._ratings else {}
+
     def result(self) -> Result:
         """What was measured so far."""
         errors = self._ratings.errors if self._ratings else {}
@@ -169,7 +176,7 @@ class Replay:
         learning, state = settings.learning, settings.state
         rows_max, ids_kept = self._users_max + self._items_max, settings.decode.event_ids_kept
         model = Model(learning.rank, rows_max, self._items_max, state.history_max, ids_kept)
-        recorder = self._recorders[name] = Recorder(settings)
+        recorder = self._recorders[name] = Recorder()
         self._steps[name] = Step(model, create_learner(settings), recorder, learning, settings.als.recency)
 
     def _create_ratings(self, names: Sequence[str]) -> Ratings:
@@ -209,9 +216,9 @@ class Replay:
         if user >= 0 and model.users.interactions[user] == 0:
             user = -1
         history = model.users.history(user)[0].astype(np.int64) if user >= 0 else np.zeros(0, np.int64)
-        candidate = model.items.interactions[: model.item_count] > 0
-        if not self._settings.learning.repeats:
-            candidate[history] = False
+        candidate = np.empty(model.item_count, np.bool_)
+        excluded = history[:0] if self._settings.learning.repeats else history
+        candidates(model.items.interactions, excluded, candidate)
         if item < 0 or not candidate[item]:
             self._panel.miss()
         else:

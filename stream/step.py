@@ -9,6 +9,7 @@ No clock, no randomness, no I/O: the same batch on the same model gives the same
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,14 @@ from state.model import Model
 from state.neighbour_rows import pack_steps
 from state.store import Rows
 from stream.config import LearningConfig
-from stream.evaluation.prequential import Prequential, position_hashes, sampled
 from stream.events import I32, I64, U8, U64, Changed, Interactions, Learnable, Records, Rejected
 from stream.learning import als
 from stream.learning.learner import Learner, refusals
 from stream.learning.meaning import strengths
 from stream.learning.walk import LEARN_EVERY, Options, Walk, Walked
+from stream.sampling import position_hashes, sampled
 
+F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Spans = tuple[U8, I64, I32, U64]
 """Ids: a buffer, where each begins, how long it is, and its hash."""
@@ -40,6 +42,23 @@ class Outcome:
     counts: Mapping[str, int]
 
 
+class Evaluator(Protocol):
+    """Decides what is judged before it is learnt, and hears what came of it.
+
+    `calibrations` float64 [models, 3] are those of `stream.learning.walk.MODELS`, which learn in place.
+    """
+
+    calibrations: F64
+
+    def sample(self, model: Model, events: Learnable) -> Mask:
+        """Which events are to be ranked, if they are likes of warm users and items: bool [n]."""
+        ...
+
+    def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
+        """How a batch was ranked, and what was predicted of the events learnt: float64 [m], or [0]."""
+        ...
+
+
 class Step:
     """One model and everything that changes it."""
 
@@ -47,12 +66,12 @@ class Step:
         self,
         model: Model,
         learner: Learner,
-        prequential: Prequential,
+        evaluator: Evaluator,
         learning: LearningConfig,
         recency: float,
     ) -> None:
         """`recency` is `als.recency`."""
-        self.model, self.learner, self.prequential = model, learner, prequential
+        self.model, self.learner, self._evaluator = model, learner, evaluator
         self._learning = learning
         self._walk = Walk(model, _options(learning, learner, recency))
         self.frozen = learning.freeze
@@ -161,17 +180,17 @@ class Step:
     def _learn(self, events: Learnable, batch_seq: int, born: tuple[int, int], ends: I64) -> Changed:
         """Walk over the events, then learn what that has not; which rows changed."""
         model = self.model
-        ranked = self.prequential.chosen(model, events)
+        ranked = self._evaluator.sample(model, events)
         teaches = sampled(events.positions, LEARN_EVERY, self._learning.seed + 1)
         recalled = None if self.frozen else self.learner.recall(model, events)
-        walked = self._walk(events, ranked, teaches, born, ends, learns=not self.frozen)
-        self.prequential.rank(walked.ranks, walked.clocks)
+        calibrations = self._evaluator.calibrations
+        walked = self._walk(events, ranked, calibrations, teaches, born, ends, learns=not self.frozen)
+        learnt = _kept(events, walked)
+        learns = len(learnt) and not self.frozen
+        changed = self.learner.learn(model, learnt, born[1], recalled) if learns else _nothing()
+        self._evaluator.record(walked, changed.predictions, learnt)
         if self.frozen:
-            return _nothing()
-        events = _kept(events, walked)
-        changed = self.learner.learn(model, events, born[1], recalled) if len(events) else _nothing()
-        if len(changed.predictions):
-            self.prequential.rate(changed.predictions, events)
+            return changed
         steps = _steps(walked)
         model.users.changed_at[changed.users] = batch_seq
         model.items.changed_at[changed.items] = batch_seq

@@ -67,7 +67,7 @@ class Watch:
             head.batch_seq,
             total["scored"],
             measured["k"],
-            {name: sums["hits"] / max(total["scored"], 1) for name, sums in total["ranking"].items()},
+            {name: sums["hr"] / max(total["scored"], 1) for name, sums in total["ranking"].items()},
         )
 
     def close(self) -> None:

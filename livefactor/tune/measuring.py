@@ -18,11 +18,11 @@ from livefactor.settings import Settings
 from livefactor.tune.search import Candidate
 from state.errors import ConfigError, LivefactorError
 from stream.evaluation.ranking import event_metrics, mean
-from stream.evaluation.rating import Errors
 from stream.events import I64, Interactions
 from stream.replay import LIVE, Plan, Replay
 
 F64 = npt.NDArray[np.float64]
+_NONE = np.zeros(0)
 Mask = npt.NDArray[np.bool_]
 
 RATING_METRICS = ("rmse", "mae")
@@ -104,12 +104,11 @@ def measure(work: Work, task: Task, stop: Stop, tell: Tell) -> Figures | None:
     settings = with_values(work.settings, task.candidate)
     plan = work.plan if task.ranked else replace(work.plan, sample_every=NEVER)
     replay = Replay(work.stream.take(slice(0, task.events)), settings, plan)
-    explicit, errors = settings.learning.feedback == "explicit", _Errors()
-    failure = None
+    errors, failure = [_NONE], None
     try:
         while replay.advance(pause_at=task.first):
-            if explicit and replay.done > task.first:
-                errors.add(replay.result().ratings[LIVE])
+            if replay.done > task.first:
+                errors.append(replay.latest_errors.get(LIVE, _NONE))
             if time.monotonic() - told_s >= TICK_S:
                 told_s = time.monotonic()
                 tell(replay.done)
@@ -119,35 +118,18 @@ def measure(work: Work, task: Task, stop: Stop, tell: Tell) -> Figures | None:
         raise
     except LivefactorError as error:
         failure = str(error)
-    return _figures(work, task, replay, errors, failure or _divergence(replay), time.monotonic() - started_s)
-
-
-class _Errors:
-    """The live model's errors."""
-
-    def __init__(self) -> None:
-        self._parts: list[F64] = []
-        self._rated = 0
-
-    def add(self, errors: Errors) -> None:
-        """Those counted last, if there are new ones."""
-        if errors.rated > self._rated:
-            self._parts.append(errors.latest)
-            self._rated = errors.rated
-
-    def each(self) -> tuple[F64, F64]:
-        """Absolute and squared errors float64 [m]."""
-        errors = np.concatenate([np.zeros(0), *self._parts])
-        return np.abs(errors), np.square(errors)
+    failure, seconds = failure or _divergence(replay), time.monotonic() - started_s
+    return _figures(work, task, replay, np.concatenate(errors), failure, seconds)
 
 
 def _figures(
-    work: Work, task: Task, replay: Replay, errors: _Errors, failure: str | None, seconds: float
+    work: Work, task: Task, replay: Replay, errors: F64, failure: str | None, seconds: float
 ) -> Figures:
     scores = replay.result().scores
     later = scores.events >= task.first
     ranking = event_metrics(scores.ranks[LIVE][later], scores.losses[LIVE][later], work.k)
-    return Figures(scores.events[later], scores.warm[later], ranking, *errors.each(), failure, seconds)
+    events, warm = scores.events[later], scores.warm[later]
+    return Figures(events, warm, ranking, np.abs(errors), np.square(errors), failure, seconds)
 
 
 def _divergence(replay: Replay) -> str | None:

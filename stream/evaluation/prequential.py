@@ -1,9 +1,9 @@
-"""Test-then-learn evaluation: a sample of events is ranked (`stream.learning.walk`) before it is learnt.
+"""Test-then-learn evaluation in the service: a sample of events is judged before it is learnt.
 
 An event is eligible if it is a positive, its user and its item have been learnt from before, and the item
 is not in the user's history ("warm"). Candidates are all items learnt so far minus that history; where
-repeats count, the history stays. Ties get the middle rank. Side by side on the same events: the live model,
-and decayed popularity.
+repeats count, the history stays. Ties get the middle rank. Side by side on the same events: `MODELS` of
+`stream.learning.walk`, which ranks them.
 
 For explicit ratings the error of every prediction made just before learning it is summed as well.
 """
@@ -12,65 +12,46 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from state.kernels import mix
 from state.model import Model
 from stream.config import LearningConfig, PrequentialConfig
-from stream.events import I64, U64, Learnable
-from stream.learning.walk import MODELS
+from stream.evaluation.ranking import METRICS, event_metrics, first_calibrations
+from stream.evaluation.rating import NOTHING_SEEN, Errors, errors_of
+from stream.events import I64, Learnable
+from stream.learning.walk import MODELS, Walked
+from stream.sampling import sampled
 
 WINDOWS_KEPT = 60
 """Completed windows that are remembered."""
+
+FORMAT = 2
+"""Of packed measurements."""
 
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
-@numba.njit(cache=True)
-def sampled(positions, period, seed):  # type: ignore[no-untyped-def]
-    """Which positions (uint64 [n]) belong to the sample of one in `period`: a hash decides, bool [n]."""
-    chosen = np.empty(len(positions), np.bool_)
-    for i in range(len(positions)):
-        chosen[i] = mix(positions[i] ^ np.uint64(seed)) % np.uint64(period) == 0
-    return chosen
-
-
-@dataclass
-class Sums:
-    """Sums of one model's metrics over some scored events."""
-
-    hits: float = 0.0
-    ndcg: float = 0.0
-    mrr: float = 0.0
-
-    def add(self, rank: float, k: int) -> None:
-        """Count one scored event."""
-        self.mrr += 1.0 / rank
-        if rank <= k:
-            self.hits += 1.0
-            self.ndcg += 1.0 / float(np.log2(1.0 + rank))
-
-
 @dataclass
 class Window:
-    """What was measured on one stretch of the stream. `through` is the clock at its end."""
+    """What was measured on one stretch of the stream; `through` is the clock at its end.
+
+    `ranking`: for each model and metric the sum over `scored` events; `ratings`: the live model's errors.
+    """
 
     scored: int = 0
     through: int = 0
-    ranking: dict[str, Sums] = field(default_factory=lambda: {name: Sums() for name in MODELS})
-    rated: int = 0
-    absolute_error: float = 0.0
-    squared_error: float = 0.0
+    ranking: dict[str, dict[str, float]] = field(
+        default_factory=lambda: {name: dict.fromkeys(METRICS, 0.0) for name in MODELS}
+    )
+    ratings: Errors = field(default_factory=Errors)
 
     @classmethod
     def restore(cls, facts: Mapping[str, Any]) -> "Window":
         """Inverse of `asdict`."""
-        ranking = {name: Sums(**sums) for name, sums in facts["ranking"].items()}
-        return cls(**{**facts, "ranking": ranking})
+        return cls(**{**facts, "ratings": Errors(**facts["ratings"])})
 
 
 class Prequential:
@@ -78,30 +59,26 @@ class Prequential:
 
     def __init__(self, config: PrequentialConfig, learning: LearningConfig) -> None:
         self._config, self._learning = config, learning
+        self.calibrations = first_calibrations(len(MODELS))
+        self._ratings_seen = np.array(NOTHING_SEEN)
         self.total = Window()
         self.window = Window()
         self.completed: list[Window] = []
         self._changed = False
 
-    def chosen(self, model: Model, events: Learnable) -> Mask:
+    def sample(self, model: Model, events: Learnable) -> Mask:
         """Which events are to be ranked, if they are likes of warm users and items: a sample, bool [n]."""
         period = self.period(model.item_count, model.rank)
         chosen: Mask = sampled(events.positions, period, self._learning.seed)
         return chosen
 
-    def rank(self, ranks: F64, clocks: I64) -> None:
-        """Add the ranks float64 [n, 2] of `MODELS` that are not NaN, and the clock int64 [n] of each."""
-        for event in np.flatnonzero(~np.isnan(ranks[:, 0])).tolist():
-            self._add(dict(zip(MODELS, ranks[event].tolist(), strict=True)), int(clocks[event]))
-
-    def rate(self, predictions: F64, events: Learnable) -> None:
-        """Add the errors of ratings predicted before they were learnt."""
-        error = (predictions - events.strengths)[~events.remove]
-        self._changed = True
-        for window in (self.total, self.window):
-            window.rated += len(error)
-            window.absolute_error += float(np.abs(error).sum())
-            window.squared_error += float(np.square(error).sum())
+    def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
+        """Add what was ranked, and the errors of ratings predicted float64 [m] before they were learnt."""
+        ranked = np.flatnonzero(~np.isnan(walked.ranks[:, 0]))
+        if len(ranked):
+            self._rank(walked.ranks[ranked], walked.losses[ranked], walked.clocks[ranked])
+        if len(predictions):
+            self._rate(predictions, learnt)
 
     def take_changed(self) -> bool:
         """Whether anything was measured since the last call."""
@@ -111,7 +88,10 @@ class Prequential:
     def pack(self) -> bytes:
         """The measurements as JSON."""
         state = {
+            "format": FORMAT,
             "k": self._config.k,
+            "calibrations": self.calibrations.tolist(),
+            "ratings_seen": self._ratings_seen.tolist() if self.total.ratings.rated else None,
             "total": asdict(self.total),
             "window": asdict(self.window),
             "completed": [asdict(window) for window in self.completed],
@@ -119,8 +99,12 @@ class Prequential:
         return orjson.dumps(state)
 
     def restore(self, packed: bytes) -> None:
-        """Inverse of `pack`."""
+        """Inverse of `pack`; measurements in another format begin anew."""
         state = orjson.loads(packed)
+        if state.get("format") != FORMAT:
+            return
+        self.calibrations[:] = np.array(state["calibrations"], np.float64)
+        self._ratings_seen[:] = state["ratings_seen"] or NOTHING_SEEN
         self.total, self.window = Window.restore(state["total"]), Window.restore(state["window"])
         self.completed = [Window.restore(window) for window in state["completed"]]
 
@@ -128,28 +112,31 @@ class Prequential:
         """One in so many events is scored: fewer for large catalogues, to keep within `work_max`."""
         return max(self._config.sample_every, -(-items * rank // self._config.work_max))
 
-    def _add(self, ranks: Mapping[str, float], clock: int) -> None:
+    def _rank(self, ranks: F64, losses: F64, clocks: I64) -> None:
+        """Add ranked events: ranks and losses float64 [m, models], clocks int64 [m]; windows fill up."""
         self._changed = True
+        values = {
+            name: event_metrics(ranks[:, row], losses[:, row], self._config.k)
+            for row, name in enumerate(MODELS)
+        }
+        begin = 0
+        while begin < len(clocks):
+            end = min(begin + self._config.window_events - self.window.scored, len(clocks))
+            for window in (self.total, self.window):
+                window.scored += end - begin
+                window.through = int(clocks[end - 1])
+                for name, metrics in values.items():
+                    for metric, each in metrics.items():
+                        window.ranking[name][metric] += float(each[begin:end].sum())
+            if self.window.scored == self._config.window_events:
+                self.completed = [*self.completed, self.window][-WINDOWS_KEPT:]
+                self.window = Window()
+            begin = end
+
+    def _rate(self, predictions: F64, learnt: Learnable) -> None:
+        """Add the errors of ratings."""
+        self._changed = True
+        rated = ~learnt.remove
+        errors = errors_of(predictions[rated], learnt.strengths[rated], self._ratings_seen)
         for window in (self.total, self.window):
-            window.scored += 1
-            window.through = clock
-            for name, rank in ranks.items():
-                window.ranking[name].add(rank, self._config.k)
-        if self.window.scored >= self._config.window_events:
-            self.completed = [*self.completed, self.window][-WINDOWS_KEPT:]
-            self.window = Window()
-
-
-def position_hashes(partitions: npt.NDArray[np.int32], offsets: I64, parts: npt.NDArray[np.int32]) -> U64:
-    """A 64-bit name for each interaction: where in the log it stands, uint64 [n]."""
-    return _position_hashes(partitions, offsets, parts)  # type: ignore[no-any-return]
-
-
-@numba.njit(cache=True)
-def _position_hashes(partitions, offsets, parts):  # type: ignore[no-untyped-def]
-    hashes = np.empty(len(offsets), np.uint64)
-    for i in range(len(offsets)):
-        hashes[i] = mix(
-            mix(np.uint64(offsets[i])) ^ np.uint64(partitions[i]) << np.uint64(32) ^ np.uint64(parts[i])
-        )
-    return hashes
+            window.ratings.add(errors)

@@ -1,6 +1,7 @@
 """Where the item of an event stood in a model's ranking, and how probable the model thought it.
 
-Scores become probabilities in one of two ways, each with one number learnt online:
+Candidates are the items learnt from before, as a rule without those of the user's history. Scores become
+probabilities in one of two ways, each with one number learnt online:
 
     log-odds    p_i = softmax(scale s)_i              the scale by Newton's method on its logarithm
     counts      p_i = (1 - share) c_i / C + share / n  the share of the uniform distribution by online EM
@@ -17,7 +18,9 @@ import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+U32 = npt.NDArray[np.uint32]
 Mask = npt.NDArray[np.bool_]
 
 MEMORY = 0.999
@@ -28,6 +31,26 @@ CURVATURE_FIRST, CURVATURE_LEAST = 30.0, 1.0
 
 LOG_SCALE_STEP_MAX = 0.5
 SHARE_FIRST, SHARE_LEAST, SHARE_RATE = 0.1, 1e-3, 0.01
+
+LOG_SCALE, CURVATURE, SHARE = range(3)
+"""Places of a calibration, float64 [3]: what has been learnt of one model's probabilities."""
+
+
+def first_calibrations(models: int) -> F64:
+    """Calibrations of models that nothing has been learnt of, float64 [models, 3]; NaN: no scale yet."""
+    return np.tile(np.array([np.nan, CURVATURE_FIRST, SHARE_FIRST]), (models, 1))
+
+
+@numba.njit(cache=True)
+def candidates(interactions: I32, excluded: I64 | U32, candidate: Mask) -> None:
+    """Mark in `candidate` bool [n] which of the first n items have been learnt from and are not excluded.
+
+    `interactions` int32 [>= n]; `excluded`: ordinals.
+    """
+    for item in range(len(candidate)):
+        candidate[item] = interactions[item] > 0
+    for item in excluded:
+        candidate[item] = False
 
 
 @numba.njit(cache=True)
@@ -74,6 +97,35 @@ def mass(counts: F64, candidate: Mask) -> tuple[float, int]:
     return total, number
 
 
+@numba.njit(cache=True)
+def softmax_loss(scores: F64, target: int, candidate: Mask, calibration: F64) -> float:
+    """-log p of the candidate `target` under softmax(scale s); the scale, in float64 [3], learns from it."""
+    if np.isnan(calibration[LOG_SCALE]):
+        log_count, _, spread = softmax_moments(scores, candidate, 0.0)
+        if spread <= 0.0:
+            return log_count
+        calibration[LOG_SCALE] = -0.5 * math.log(spread)
+    scale = math.exp(calibration[LOG_SCALE])
+    log_total, mean, variance = softmax_moments(scores, candidate, scale)
+    calibration[CURVATURE] = MEMORY * calibration[CURVATURE] + scale * scale * variance
+    step = scale * (mean - scores[target]) / (calibration[CURVATURE] + CURVATURE_LEAST)
+    calibration[LOG_SCALE] -= min(max(step, -LOG_SCALE_STEP_MAX), LOG_SCALE_STEP_MAX)
+    return log_total - scale * float(scores[target])
+
+
+@numba.njit(cache=True)
+def count_loss(counts: F64, target: int, candidate: Mask, calibration: F64) -> float:
+    """-log p of the candidate `target` by counts and a share of the uniform, which learns from it."""
+    total, number = mass(counts, candidate)
+    if total <= 0.0:
+        return math.log(number)
+    share = calibration[SHARE]
+    uniform = share / number
+    probability = (1.0 - share) * counts[target] / total + uniform
+    calibration[SHARE] = max(share + SHARE_RATE * (uniform / probability - share), SHARE_LEAST)
+    return -math.log(probability)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """What a model says of all items: float64 [items], log-odds or counts."""
@@ -83,18 +135,15 @@ class Answer:
 
 
 class Calibration:
-    """The two numbers of one model, as learnt so far."""
+    """What has been learnt of one model's probabilities: `learnt` float64 [3]."""
 
     def __init__(self) -> None:
-        self.log_scale: float | None = None
-        self.share = SHARE_FIRST
-        self._curvature = CURVATURE_FIRST
+        self.learnt: F64 = first_calibrations(1)[0]
 
     def loss(self, answer: Answer, target: int, candidate: Mask) -> float:
         """-log of the probability of `target`, a candidate; learns from it afterwards."""
-        if answer.are_counts:
-            return self._count_loss(answer.scores, target, candidate)
-        return self._softmax_loss(answer.scores, target, candidate)
+        loss = count_loss if answer.are_counts else softmax_loss
+        return float(loss(answer.scores, target, candidate, self.learnt))
 
     def probability(self, answer: Answer, items: I64, candidate: Mask) -> float:
         """That the wanted item is one of `items` int64 [n], candidates; learns nothing."""
@@ -102,39 +151,18 @@ class Calibration:
             total, number = mass(answer.scores, candidate)
             uniform = len(items) / number
             counted = float(answer.scores[items].sum()) / total if total > 0.0 else uniform
-            return (1.0 - self.share) * counted + self.share * uniform
-        scale = 0.0 if self.log_scale is None else math.exp(self.log_scale)
+            share = float(self.learnt[SHARE])
+            return (1.0 - share) * counted + share * uniform
+        log_scale = self.learnt[LOG_SCALE]
+        scale = 0.0 if np.isnan(log_scale) else math.exp(log_scale)
         log_total, _, _ = softmax_moments(answer.scores, candidate, scale)
         return float(np.exp(scale * answer.scores[items] - log_total).sum())
-
-    def _softmax_loss(self, scores: F64, target: int, candidate: Mask) -> float:
-        if self.log_scale is None:
-            log_count, _, variance = softmax_moments(scores, candidate, 0.0)
-            if variance <= 0.0:
-                return float(log_count)
-            self.log_scale = -0.5 * math.log(variance)
-        scale = math.exp(self.log_scale)
-        log_total, mean, variance = softmax_moments(scores, candidate, scale)
-        self._curvature = MEMORY * self._curvature + scale * scale * variance
-        step = scale * (mean - scores[target]) / (self._curvature + CURVATURE_LEAST)
-        self.log_scale -= min(max(step, -LOG_SCALE_STEP_MAX), LOG_SCALE_STEP_MAX)
-        return float(log_total - scale * scores[target])
-
-    def _count_loss(self, counts: F64, target: int, candidate: Mask) -> float:
-        total, number = mass(counts, candidate)
-        if total <= 0.0:
-            return math.log(number)
-        uniform = self.share / number
-        probability = (1.0 - self.share) * counts[target] / total + uniform
-        self.share += SHARE_RATE * (uniform / probability - self.share)
-        self.share = max(self.share, SHARE_LEAST)
-        return -math.log(probability)
 
 
 METRICS = ("hr", "ndcg", "mrr", "log_loss")
 
 
-def event_metrics(ranks: F32, losses: F32, k: int) -> dict[str, F64]:
+def event_metrics(ranks: F32 | F64, losses: F32 | F64, k: int) -> dict[str, F64]:
     """Each metric of each event, float64 [n]: of ranks (infinite: a miss) and log losses (NaN: none)."""
     wide = ranks.astype(np.float64)
     hit = wide <= k

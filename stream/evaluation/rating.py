@@ -5,7 +5,7 @@ Every prediction is clipped to the range of the ratings seen before it, which is
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numba
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from state.model import Model
-from stream.config import LearnerSettings
-from stream.evaluation.prequential import Prequential
+from stream.evaluation.ranking import first_calibrations
 from stream.events import F32, I64, Learnable
+from stream.learning.walk import MODELS, Walked
 
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -23,23 +23,23 @@ Mask = npt.NDArray[np.bool_]
 BASELINE_STEP = 0.025
 """Learning rate of the baseline's biases: that of river's documentation."""
 
+NOTHING_SEEN = (np.inf, -np.inf)
+"""Range of no ratings."""
+
 
 @dataclass
 class Errors:
-    """Sums of one model's errors; `latest` float64 [n] are those that were counted last."""
+    """Sums of one model's errors."""
 
     rated: int = 0
     absolute: float = 0.0
     squared: float = 0.0
-    latest: F64 = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
-    def add(self, predictions: F64, ratings: F32) -> None:
-        """Count some predictions."""
-        error = predictions - ratings
-        self.latest = error
-        self.rated += len(error)
-        self.absolute += float(np.abs(error).sum())
-        self.squared += float(np.square(error).sum())
+    def add(self, errors: F64) -> None:
+        """Count predictions minus ratings."""
+        self.rated += len(errors)
+        self.absolute += float(np.abs(errors).sum())
+        self.squared += float(np.square(errors).sum())
 
     @property
     def mae(self) -> float | None:
@@ -52,20 +52,21 @@ class Errors:
         return math.sqrt(self.squared / self.rated) if self.rated else None
 
 
-class Recorder(Prequential):
-    """Leaves ranking to the replay, and keeps the ratings that the last step predicted."""
+class Recorder:
+    """The `Evaluator` of a step whose ranking is judged elsewhere: keeps the ratings it predicted last."""
 
-    def __init__(self, settings: LearnerSettings) -> None:
-        super().__init__(settings.prequential, settings.learning)
+    def __init__(self) -> None:
+        self.calibrations = first_calibrations(len(MODELS))
         self._predicted: tuple[F64, Learnable] | None = None
 
-    def chosen(self, model: Model, events: Learnable) -> Mask:
-        """None: the replay ranks."""
+    def sample(self, model: Model, events: Learnable) -> Mask:
+        """Nothing is ranked."""
         return np.zeros(len(events), np.bool_)
 
-    def rate(self, predictions: F64, events: Learnable) -> None:
-        """Keep them."""
-        self._predicted = predictions, events
+    def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
+        """Keep the predictions, if there are any."""
+        if len(predictions):
+            self._predicted = predictions, learnt
 
     def take(self) -> tuple[F64, Learnable] | None:
         """Predictions of the last step and the events they are of, once."""
@@ -82,16 +83,21 @@ class Predictor(Protocol):
 
 
 class Ratings:
-    """The errors of models that a step has just learnt with, and of simpler ones."""
+    """The errors of models that a step has just learnt with, and of simpler ones.
+
+    `latest`: of each model those of the last batch, float64 [n].
+    """
 
     def __init__(self, recorders: Mapping[str, Recorder], simple: Mapping[str, Predictor]) -> None:
         """By name; two names may share a recorder."""
         self._recorders, self._simple = recorders, simple
-        self._bounds = np.array([np.inf, -np.inf])
+        self._bounds = np.array(NOTHING_SEEN)
         self.errors = {name: Errors() for name in (*recorders, *simple)}
+        self.latest: dict[str, F64] = {}
 
     def learn(self) -> None:
         """Rate the batch that all steps have just learnt."""
+        self.latest = {}
         recorders = {id(recorder): recorder for recorder in self._recorders.values()}
         taken = {key: recorder.take() for key, recorder in recorders.items()}
         predicted = {name: taken[id(recorder)] for name, recorder in self._recorders.items()}
@@ -105,12 +111,11 @@ class Ratings:
                 self._add(name, found[0][rated], ratings)
         for name, simple in self._simple.items():
             self._add(name, simple.predict(users, items, ratings), ratings)
-        clip_seen(np.zeros(len(ratings)), ratings, self._bounds)
+        see(ratings, self._bounds)
 
     def _add(self, name: str, predictions: F64, ratings: F32) -> None:
-        clipped = predictions.copy()
-        clip_seen(clipped, ratings, self._bounds.copy())
-        self.errors[name].add(clipped, ratings)
+        self.latest[name] = errors_of(predictions, ratings, self._bounds.copy())
+        self.errors[name].add(self.latest[name])
 
 
 class RunningMean:
@@ -139,6 +144,19 @@ class Baseline:
         biases = (self._user_biases, self._item_biases)
         baseline(users, items, ratings, self._mean, *biases, BASELINE_STEP, predictions)
         return predictions
+
+
+def see(ratings: F32, bounds: F64) -> None:
+    """Widen the range `bounds` float64 [2] of ratings seen."""
+    bounds[:] = np.min(ratings, initial=bounds[0]), np.max(ratings, initial=bounds[1])
+
+
+def errors_of(predictions: F64, ratings: F32, bounds: F64) -> F64:
+    """Clipped predictions minus ratings, float64 [n]; `bounds` float64 [2] of ratings seen moves along."""
+    clipped = predictions.copy()
+    clip_seen(clipped, ratings, bounds)
+    errors: F64 = clipped - ratings
+    return errors
 
 
 @numba.njit(cache=True)

@@ -24,7 +24,7 @@ from state.maps import Histories
 from state.model import Model
 from state.scoring import blend, factors, popularity
 from state.scoring.blend import Catalogue
-from stream.evaluation.ranking import middle_rank
+from stream.evaluation.ranking import candidates, count_loss, middle_rank, softmax_loss
 from stream.events import F32, I32, I64, U32, U64, Learnable
 from stream.learning import als, gramian, refusal
 from stream.learning import blend as learning
@@ -44,7 +44,7 @@ STEPS = 4 * neighbours.LAST
 """Steps that an event takes on the lists of neighbours, at most: a `remove` looks both ways."""
 
 MODELS = ("live", "popularity")
-"""Columns of the ranks."""
+"""What is ranked side by side: columns of the ranks, of the losses and of the calibrations."""
 
 
 class Options(NamedTuple):
@@ -98,7 +98,10 @@ class Items(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """Arrays of which there is one. `born` int64 [2] is how many users and items have had an event."""
+    """Arrays of which there is one. `born` int64 [2] is how many users and items have had an event.
+
+    `calibrations` float64 [models, 3]: see `stream.evaluation.ranking`.
+    """
 
     born: I64
     clock: I64
@@ -107,6 +110,7 @@ class Shared(NamedTuple):
     recent: Recent
     learnt: Weights
     of_newcomers: Weights
+    calibrations: F64
 
 
 class Pending(NamedTuple):
@@ -121,14 +125,16 @@ class Walked(NamedTuple):
     """What came of the events.
 
     `kept` bool [n]: all but a `remove` of what nobody remembers; `strengths` float32 [n], for a `remove`
-    that of the like taken back; `ranks` float64 [n, 2], NaN where nothing was ranked, and `clocks` int64 [n]
-    before each event; `refused` int64 [codes]: updates by code of `refusal`; and the first `steps`[0]
-    steps on lists of neighbours: `owners` int64, `others` uint32, `forward` and `backward` int8.
+    that of the like taken back; `ranks` and log `losses` float64 [n, models], NaN where nothing was ranked,
+    and `clocks` int64 [n] before each event; `refused` int64 [codes]: updates by code of `refusal`; and the
+    first `steps`[0] steps on lists of neighbours: `owners` int64, `others` uint32, `forward` and `backward`
+    int8.
     """
 
     kept: Bool
     strengths: F32
     ranks: F64
+    losses: F64
     clocks: I64
     refused: I64
     steps: I64
@@ -164,11 +170,19 @@ class Walk:
         self._pending = Pending(np.zeros(count, np.int64), np.zeros(1, np.int64), np.zeros(count, np.bool_))
 
     def __call__(
-        self, events: Learnable, ranked: Bool, teaches: Bool, born: tuple[int, int], ends: I64, learns: bool
+        self,
+        events: Learnable,
+        ranked: Bool,
+        calibrations: F64,
+        teaches: Bool,
+        born: tuple[int, int],
+        ends: I64,
+        learns: bool,
     ) -> Walked:
         """Rank and, if it `learns`, learn the events, whose rows are resident.
 
         `born`: users and items there were before; after each of the numbers `ends` a micro-batch ends.
+        `calibrations` float64 [models, 3] learn from what is ranked.
         """
         model = self._model
         count = len(events)
@@ -211,6 +225,7 @@ class Walk:
                 Recent(values["recent"], values["recent_state"], model.recent_times),
                 Weights(values["weights"], values["curvature"]),
                 Weights(values["newcomer_weights"], values["newcomer_curvature"]),
+                calibrations,
             ),
             self._pending,
             self._options,
@@ -225,6 +240,7 @@ def _empty(count: int, blends: bool) -> Walked:
     return Walked(
         np.ones(count, np.bool_),
         np.zeros(count, np.float32),
+        np.full((count, len(MODELS)), np.nan),
         np.full((count, len(MODELS)), np.nan),
         np.zeros(count, np.int64),
         np.zeros(refusal.CODES, np.int64),
@@ -413,19 +429,18 @@ def _rank_by_factors(
 
 @numba.njit(cache=True)
 def _rank(e: int, item: int, excluded: U32, items: Items, shared: Shared, room: Room, walked: Walked) -> None:
-    """Ranks of an item by `room.scores`, and then by popularity, which overwrites them."""
+    """Judge an item by `room.scores`, and then by popularity, which overwrites them."""
     count = shared.born[1]
     scores, candidate = room.scores[:count], room.candidate[:count]
-    for other in range(count):
-        candidate[other] = items.interactions[other] > 0
-    for other in excluded:
-        candidate[other] = False
+    candidates(items.interactions, excluded, candidate)
     walked.ranks[e, 0] = middle_rank(scores, item, candidate)
+    walked.losses[e, 0] = softmax_loss(scores, item, candidate, shared.calibrations[0])
     catalogue = items.catalogue
     popularity.present(
         catalogue.counts, catalogue.counted_at, popularity.COMMON, int(shared.clock[0]), scores
     )
     walked.ranks[e, 1] = middle_rank(scores, item, candidate)
+    walked.losses[e, 1] = count_loss(scores, item, candidate, shared.calibrations[1])
 
 
 @numba.njit(cache=True, forceinline=True)

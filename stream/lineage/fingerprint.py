@@ -25,7 +25,7 @@ PROGRAM = (
     "stream/evaluation/*.py",
     *(
         f"stream/{name}.py"
-        for name in ("config", "control", "dead_letters", "engine", "events", "residency", "step")
+        for name in ("config", "control", "dead_letters", "engine", "events", "residency", "sampling", "step")
     ),
 )
 """Source files, as glob patterns, that decide the bits of the state: not those that only move them."""

@@ -146,9 +146,9 @@ def test_how_ratings_fall_into_batches_changes_no_bit(batch):
         assert np.array_equal(table.vectors, other.vectors)
         assert np.array_equal(table.bias, other.bias)
     assert np.array_equal(engine.model.globals["mean"], one_by_one.model.globals["mean"])
-    assert engine.prequential.total.rated == one_by_one.prequential.total.rated > 300
-    for name in ("absolute_error", "squared_error"):
-        errors = [getattr(e.prequential.total, name) for e in (engine, one_by_one)]
+    assert engine.prequential.total.ratings.rated == one_by_one.prequential.total.ratings.rated > 300
+    for name in ("absolute", "squared"):
+        errors = [getattr(e.prequential.total.ratings, name) for e in (engine, one_by_one)]
         assert errors[0] == pytest.approx(errors[1], rel=1e-9)
 
 

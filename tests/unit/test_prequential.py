@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from pipeline import Feed, batch, event, score, slot, small_settings
-from twins import mix
 
 from state.memory import MemoryStore
 from state.scoring.popularity import COMMON
 from stream.config import LearningConfig, PrequentialConfig
 from stream.engine import Engine
-from stream.evaluation.prequential import WINDOWS_KEPT, Prequential, position_hashes, sampled
+from stream.evaluation.prequential import WINDOWS_KEPT, Prequential
+from stream.evaluation.ranking import LOG_SCALE, Answer, Calibration
 
 
 def engine_with(ranking="factors", **prequential):
@@ -38,6 +38,21 @@ def slow_rank(engine, user, item, scores):
     return 1 + sum(s > wanted for s in others) + 0.5 * sum(s == wanted for s in others)
 
 
+def slow_losses(engine, user, item, calibrations):
+    """Log losses of the live model and of popularity among the same items."""
+    model = engine.model
+    candidate = np.ones(model.item_count, np.bool_)
+    candidate[model.users.history(slot(model.users, user))[0]] = False
+    names = [name.decode() for name in model.items.ids(model.items.slots)]
+    live = np.array([score(model, user, name) for name in names])
+    ages = model.clock - model.items.counted_at[: len(names)]
+    popular = model.items.counts[: len(names), COMMON] * 0.999**ages
+    return {
+        name: calibrations[name].loss(Answer(values, are_counts), slot(model.items, item), candidate)
+        for name, values, are_counts in (("live", live, False), ("popularity", popular, True))
+    }
+
+
 def decayed_counts(engine, liked):
     """Popularity from the log: every like loses a thousandth of its weight with every interaction."""
     counts = dict.fromkeys((name.decode() for name in engine.model.items.ids(engine.model.items.slots)), 0.0)
@@ -49,24 +64,28 @@ def decayed_counts(engine, liked):
 def test_ranks_and_metrics_agree_with_a_slow_oracle():
     engine, feed = warmed()
     model = engine.model
-    before = engine.prequential.total
-    known_before = before.scored
-    expected = {"hits": before.ranking["live"].hits, "ndcg": before.ranking["live"].ndcg}
-    expected["mrr"] = before.ranking["live"].mrr
-    scored = known_before
+    scored = known_before = engine.prequential.total.scored
+    expected = dict(engine.prequential.total.ranking["live"])
+    popular_loss = engine.prequential.total.ranking["popularity"]["log_loss"]
+    calibrations = {"live": Calibration(), "popularity": Calibration()}
+    for calibration, learnt in zip(calibrations.values(), engine.prequential.calibrations, strict=True):
+        calibration.learnt[:] = learnt
     for user, item in [(f"u{u}", f"i{i}") for u in range(9) for i in range(12)]:
         known = slot(model.users, user) >= 0 and slot(model.items, item) >= 0
         if known and slot(model.items, item) not in model.users.history(slot(model.users, user))[0]:
             rank = slow_rank(engine, user, item, lambda name, u=user: score(model, u, name))
             scored += 1
+            losses = slow_losses(engine, user, item, calibrations)
+            expected["log_loss"] += losses["live"]
+            popular_loss += losses["popularity"]
             expected["mrr"] += 1 / rank
-            expected["hits"] += rank <= 3
+            expected["hr"] += rank <= 3
             expected["ndcg"] += 1 / np.log2(1 + rank) if rank <= 3 else 0
         engine.process([feed(event(user, item))])
     total = engine.prequential.total
     assert total.scored == scored > known_before + 10
-    for name, value in expected.items():
-        assert getattr(total.ranking["live"], name) == pytest.approx(value, abs=1e-3)
+    assert total.ranking["live"] == pytest.approx(expected, abs=1e-3)
+    assert total.ranking["popularity"]["log_loss"] == pytest.approx(popular_loss, abs=1e-3)
 
 
 def test_popularity_is_the_decayed_count_of_likes():
@@ -100,9 +119,9 @@ def test_ranks_do_not_depend_on_what_comes_after(ranking):
             "dislike": [event("u1", f"i{n}", value=-9.0) for n in range(12)],
             "like": [event("u1", f"i{n}") for n in range(12)],
         }
-        live = engine.prequential.total.ranking["live"].mrr
+        live = engine.prequential.total.ranking["live"]["mrr"]
         engine.process([feed(*others[before], *likes, *others[after])])
-        gains.append(round(engine.prequential.total.ranking["live"].mrr - live, 9))
+        gains.append(round(engine.prequential.total.ranking["live"]["mrr"] - live, 9))
     assert gains[0] == gains[1] == gains[2] > 0
     assert engine.prequential.total.scored
 
@@ -155,40 +174,38 @@ def test_measurements_are_stored_and_go_on():
         restarted.prequential.window,
         restarted.prequential.completed,
     )
+    np.testing.assert_array_equal(copy.calibrations, restarted.prequential.calibrations)
+    assert copy.calibrations[0, LOG_SCALE] != engine.prequential.calibrations[0, LOG_SCALE]
+
+
+def test_measurements_of_another_format_begin_anew():
+    prequential = warmed()[0].prequential
+    prequential.restore(b'{"k": 3, "total": {"scored": 7}}')
+    assert prequential.pack() == warmed()[0].prequential.pack()
 
 
 def test_errors_of_ratings_are_those_of_predictions_before_learning():
     engine = Engine(small_settings(learning={"algorithm": "sgd", "feedback": "explicit"}), MemoryStore())
-    feed, errors = Feed(), []
+    feed, errors, ratings = Feed(), [], []
     random = np.random.default_rng(2)
     for _ in range(60):
         user, item, rating = f"u{random.integers(5)}", f"i{random.integers(6)}", float(random.integers(1, 6))
         if slot(engine.model.users, user) >= 0 and slot(engine.model.items, item) >= 0:
             predicted = engine.model.globals["mean"][0] + score(engine.model, user, item)
-            before = engine.prequential.total.absolute_error
+            before = engine.prequential.total.ratings.absolute
+            predicted = min(max(predicted, min(ratings)), max(ratings))
             engine.process([feed(event(user, item, value=rating))])
-            errors.append(engine.prequential.total.absolute_error - before)
+            errors.append(engine.prequential.total.ratings.absolute - before)
             assert errors[-1] == pytest.approx(abs(predicted - rating), abs=1e-4)
         else:
             engine.process([feed(event(user, item, value=rating))])
-    assert engine.prequential.total.rated == 60
+        ratings.append(rating)
+        if len(ratings) == 30:
+            engine = Engine(engine.settings, engine.store)
+    assert engine.prequential.total.ratings.rated == 60
     engine.process([feed(event("u0", "i0", value=3.0), event("u0", "i0", "remove"))])
-    assert engine.prequential.total.rated == 61
+    assert engine.prequential.total.ratings.rated == 61
     assert len(errors) > 30
-
-
-def test_samples_are_decided_by_a_hash_of_the_position():
-    positions = position_hashes(
-        np.array([1, 1, 2], np.int32), np.array([5, 6, 5]), np.array([0, 0, 3], np.int32)
-    )
-    assert positions.tolist() == [
-        mix(mix(o) ^ (p << 32) ^ part) for p, o, part in ((1, 5, 0), (1, 6, 0), (2, 5, 3))
-    ]
-    many = position_hashes(np.zeros(20_000, np.int32), np.arange(20_000), np.zeros(20_000, np.int32))
-    assert len(np.unique(many)) == 20_000
-    for period in (1, 20):
-        assert sampled(many, period, 1).mean() == pytest.approx(1 / period, rel=0.15)
-    assert (sampled(many, 20, 1) != sampled(many, 20, 2)).any()
 
 
 def test_large_catalogues_are_sampled_more_rarely():

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from stream.evaluation.ranking import (
+    LOG_SCALE,
+    SHARE,
     SHARE_FIRST,
     Answer,
     Calibration,
@@ -95,7 +97,7 @@ def test_the_scale_of_a_model_is_found():
         odds = np.exp(100.0 * scores)
         item = int(random.choice(40, p=odds / odds.sum()))
         calibration.loss(Answer(scores, are_counts=False), item, everything)
-    assert math.exp(calibration.log_scale) == pytest.approx(100, rel=0.15)
+    assert math.exp(calibration.learnt[LOG_SCALE]) == pytest.approx(100, rel=0.15)
 
 
 def test_the_share_of_the_unexpected_is_found():
@@ -105,7 +107,7 @@ def test_the_share_of_the_unexpected_is_found():
     odds = 0.5 * counts.scores / 100 + 0.5 / 40
     for _ in range(4_000):
         calibration.loss(counts, int(random.choice(40, p=odds)), np.ones(40, np.bool_))
-    assert calibration.share == pytest.approx(0.5, abs=0.1)
+    assert calibration.learnt[SHARE] == pytest.approx(0.5, abs=0.1)
 
 
 def test_metrics_by_hand():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from streams import pairs, settings
 
-from stream.evaluation.ranking import Answer, Calibration
+from stream.evaluation.ranking import LOG_SCALE, SHARE, Answer, Calibration
 from stream.evaluation.trace import CHOOSERS, Trace, top_items
 from stream.replay import Plan, Replay
 
@@ -74,13 +74,13 @@ def test_what_is_no_candidate_is_in_no_list():
 def test_the_probability_of_a_list_is_the_softmax_of_its_items():
     calibration, everything = Calibration(), np.ones(3, bool)
     scores = np.log([0.5, 0.3, 0.2])
-    calibration.log_scale = 0.0
+    calibration.learnt[LOG_SCALE] = 0.0
     answer = Answer(scores, are_counts=False)
     assert calibration.probability(answer, np.array([0, 2]), everything) == pytest.approx(0.7)
     assert calibration.probability(answer, np.array([0]), np.array([True, False, True])) == pytest.approx(
         5 / 7
     )
-    calibration.share = 0.1
+    calibration.learnt[SHARE] = 0.1
     counts = Answer(np.array([6.0, 2.0, 0.0, 2.0]), are_counts=True)
     assert calibration.probability(counts, np.array([0, 2]), np.ones(4, bool)) == pytest.approx(
         0.9 * 0.6 + 0.05
@@ -96,7 +96,7 @@ def test_the_probability_of_one_item_is_what_its_log_loss_says():
         for item in random.integers(8, size=20).tolist():
             answer = Answer(random.random(8), are_counts)
             probability = calibration.probability(answer, np.array([item]), everything)
-            started = are_counts or calibration.log_scale is not None
+            started = are_counts or not np.isnan(calibration.learnt[LOG_SCALE])
             loss = calibration.loss(answer, item, everything)
             assert not started or math.exp(-loss) == pytest.approx(probability)
 

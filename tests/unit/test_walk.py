@@ -89,8 +89,9 @@ def test_the_service_ranks_as_a_replay_does():
     ranks = replay.result().scores.ranks["live"][replay.result().scores.warm]
     total = engine.prequential.total
     assert total.scored == len(ranks) > 50
-    assert total.ranking["live"].mrr == pytest.approx(float((1 / ranks).sum()), rel=0.1)
-    assert total.ranking["live"].mrr != pytest.approx(total.ranking["popularity"].mrr, rel=0.1)
+    live, popular = (total.ranking[name] for name in ("live", "popularity"))
+    assert live["mrr"] == pytest.approx(float((1 / ranks).sum()), rel=0.1)
+    assert live["mrr"] != pytest.approx(popular["mrr"], rel=0.1)
 
 
 def test_weights_are_learnt_by_the_blend_alone():

@@ -1,0 +1,34 @@
+"""Samples of the log that every run draws alike: a hash of where an event stands decides, and a seed."""
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from state.kernels import mix
+from stream.events import I64, U64
+
+Mask = npt.NDArray[np.bool_]
+
+
+def position_hashes(partitions: npt.NDArray[np.int32], offsets: I64, parts: npt.NDArray[np.int32]) -> U64:
+    """A 64-bit name for each interaction: where in the log it stands, uint64 [n]."""
+    return _position_hashes(partitions, offsets, parts)  # type: ignore[no-any-return]
+
+
+@numba.njit(cache=True)
+def _position_hashes(partitions, offsets, parts):  # type: ignore[no-untyped-def]
+    hashes = np.empty(len(offsets), np.uint64)
+    for i in range(len(offsets)):
+        hashes[i] = mix(
+            mix(np.uint64(offsets[i])) ^ np.uint64(partitions[i]) << np.uint64(32) ^ np.uint64(parts[i])
+        )
+    return hashes
+
+
+@numba.njit(cache=True)
+def sampled(positions, period, seed):  # type: ignore[no-untyped-def]
+    """Which positions (uint64 [n]) belong to the sample of one in `period`, bool [n]."""
+    chosen = np.empty(len(positions), np.bool_)
+    for i in range(len(positions)):
+        chosen[i] = mix(positions[i] ^ np.uint64(seed)) % np.uint64(period) == 0
+    return chosen
