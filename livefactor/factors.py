@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from state.codec import ITEM, item_kind
-from state.factors import Table
+from state.codec import ITEM
+from state.factors import Items
 from state.store import Reader, Rows
 
 F32 = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ def read_items(reader: Reader, rank: int, history_max: int) -> tuple[list[str], 
     """Ids and vectors float32 [n, rank] of all items of a store, journal included, by ordinal."""
     blocks = [rows for rows in _item_rows(reader) if len(rows)]
     capacity = max((int(rows.ordinals.max()) + 1 for rows in blocks), default=0)
-    items = Table(item_kind(rank), capacity, history_max, dense=True)
+    items = Items(rank, capacity, history_max)
     for rows in blocks:
         items.apply(rows)
     slots = items.slots

@@ -16,9 +16,9 @@ import numpy as np
 import structlog
 
 from serving.ranker import Blended, Catalogue, User, recommend, score
-from state.codec import GLOBAL, ITEM, NEIGHBOUR_STEPS, NEIGHBOURS, USER, user_kind
+from state import kinds
 from state.errors import LivefactorError, StoreError, StoreMissingError
-from state.factors import Table
+from state.factors import Users
 from state.kernels import spans
 from state.memory import MemoryStore
 from state.model import Model
@@ -53,8 +53,10 @@ class Replica:
         self.reader, self.spec = reader, spec
         self._overlay_bytes_max = bounds.overlay_bytes_max
         self._model = Model(spec.rank, bounds.rows_max, bounds.items_max, spec.history_max, event_ids_kept=0)
-        self._one_user = Table(user_kind(spec.rank), 1, spec.history_max, dense=False)
-        self._kinds = (ITEM, GLOBAL, NEIGHBOURS) if spec.blends else (ITEM, GLOBAL)
+        self._one_user = Users(spec.rank, 1, spec.history_max)
+        served = [kind for kind in kinds.KINDS if kind.served(spec)]
+        self._resident = [kind.code for kind in served if kind.resident]
+        self._followed = {code for kind in served for code in kind.codes}
         self._place = np.full(bounds.items_max if spec.blends else 0, -1, np.int32)
         self._scalars = np.zeros((2, 0), np.float64)
         self._scalars_at = self._scalars_through = 0
@@ -65,8 +67,8 @@ class Replica:
         entries = _pending(self.reader, head.flushed_through, head, self._overlay_bytes_max)
         if entries is None:
             return False
-        for kind in self._kinds:
-            for rows in self.reader.scan(kind):
+        for code in self._resident:
+            for rows in self.reader.scan(code):
                 self._model.apply(rows)
         self.apply(entries, head)
         return True
@@ -74,7 +76,7 @@ class Replica:
     def apply(self, entries: Sequence[JournalEntry], head: Head) -> None:
         """Move on to `head`; `entries` hold every change since, as far as the row family does not."""
         for entry in entries:
-            self._model.follow(entry, (USER, NEIGHBOUR_STEPS, *self._kinds))
+            self._model.follow(entry, self._followed)
         if head.flushed_through > self._dropped_through:
             self._drop_flushed(head.flushed_through)
         self.head = head
@@ -99,8 +101,8 @@ class Replica:
         return [item_id.decode() for item_id in self._model.items.ids(ordinals)]
 
     def _stored_user(self, user_id: bytes) -> User | None:
-        ordinals = self.reader.lookup(USER, [user_id])
-        rows = self.reader.load(USER, ordinals[ordinals >= 0])
+        ordinals = self.reader.lookup(kinds.USERS.code, [user_id])
+        rows = self.reader.load(kinds.USERS.code, ordinals[ordinals >= 0])
         return self._take_one(rows) if len(rows) else None
 
     def _take_one(self, rows: Rows) -> User:
@@ -131,7 +133,7 @@ class Replica:
         model, clock = self._model, self._model.clock
         catalogue = blend.Catalogue(
             model.items.vectors[:count],
-            model.inverse_norms[:count],
+            model.items.inverse_norms[:count],
             model.items.counts[:count],
             model.items.counted_at[:count],
             model.neighbours.lists,
@@ -171,13 +173,14 @@ def _warm_up(spec: ScoringSpec) -> None:
         table.vectors[:] = 1.0
     model.users.append(one, one, np.ones(1, np.float32))
     model.globals["counts"][:] = 1
-    rows = model.pack(one, one, model.globals)
     step = pack_steps(one, one.astype(np.uint32), *np.ones((2, 1), np.int8))
     model.neighbours.apply_steps(step, 1)
-    id_keys(USER, [name])
+    model.neighbours.mark(step)
+    rows = model.pack(one, one, model.globals)
+    id_keys(kinds.USERS.code, [name])
     store = MemoryStore()
-    store.commit(Commit(1, (*rows, step)))
-    flush = store.begin_flush((*rows, model.neighbours.changed_since(0)), {USER: 0, ITEM: 0}, 1)
+    store.commit(Commit(1, rows))
+    flush = store.begin_flush(model.changed_since(0), {kinds.USERS.code: 0, kinds.ITEMS.code: 0}, 1)
     for flushed in (False, True):
         while flushed and not flush.advance(1):
             pass
@@ -335,7 +338,7 @@ def _pending(reader: Reader, after: int, head: Head, bytes_max: int) -> list[Jou
     return entries if after + len(entries) >= head.batch_seq else None
 
 
-def _user(table: Table, slot: int) -> User:
+def _user(table: Users, slot: int) -> User:
     others, strengths = table.history(slot)
     return User(
         table.vectors[slot].copy(),

@@ -35,7 +35,7 @@ _BLOCK_HEADER = struct.Struct("<IQQ")
 _JOURNAL_MAGIC = b"LJ"
 
 USER, ITEM, GLOBAL, EVENT_IDS, NEIGHBOURS, NEIGHBOUR_STEPS = 1, 2, 3, 4, 5, 6
-"""Codes of the kinds of rows. A new kind takes the next number; nothing else changes on disk."""
+"""Codes of the kinds in `state.kinds`. A new one takes the next number; nothing else changes on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,17 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """Layout of one kind of row with an id: its fixed columns and the columns of its list of entries."""
+class Layout:
+    """One kind of row: its fixed columns, and the columns of its list of entries.
+
+    `indexed`: rows are found by the ids that they carry; others are known by their ordinal alone.
+    """
 
     code: int
     name: str
     columns: tuple[Column, ...]
-    entries: tuple[Column, ...]
+    entries: tuple[Column, ...] = ()
+    indexed: bool = True
 
     @property
     def fixed_bytes(self) -> int:
@@ -72,6 +76,10 @@ class Kind:
         return sum(column.size for column in self.entries)
 
 
+CHANGED_AT = Column("changed_at", np.int64)
+"""The micro-batch in which a row was last changed: every layout has it."""
+
+
 def factor_columns(rank: int) -> tuple[Column, ...]:
     """Columns that users and items share."""
     return (
@@ -79,7 +87,7 @@ def factor_columns(rank: int) -> tuple[Column, ...]:
         Column("bias", np.float32),
         Column("accumulator", np.float32),
         Column("interactions", np.int32),
-        Column("changed_at", np.int64),
+        CHANGED_AT,
     )
 
 
@@ -87,15 +95,15 @@ HISTORY = (Column("other", np.uint32), Column("strength", np.float32))
 """The latest interactions, oldest first: ordinal on the other side, signed strength (or the rating)."""
 
 
-def user_kind(rank: int) -> Kind:
+def user_layout(rank: int) -> Layout:
     """Users; `last_event_ms` is the time of the latest interaction."""
-    return Kind(USER, "user", (*factor_columns(rank), Column("last_event_ms", np.int64)), HISTORY)
+    return Layout(USER, "user", (*factor_columns(rank), Column("last_event_ms", np.int64)), HISTORY)
 
 
-def item_kind(rank: int) -> Kind:
+def item_layout(rank: int) -> Layout:
     """Items; `counts` are decayed counts of likes as of the event numbered `counted_at`."""
     popularity = (Column("counts", np.float64, len(DECAYS)), Column("counted_at", np.int64))
-    return Kind(ITEM, "item", factor_columns(rank) + popularity, HISTORY)
+    return Layout(ITEM, "item", factor_columns(rank) + popularity, HISTORY)
 
 
 @numba.njit(cache=True)
@@ -177,7 +185,7 @@ def row_headers(bounds, data, id_start, id_length, entry_length) -> int:  # type
     return -1
 
 
-def read_headers(kind: Kind, rows: Rows) -> tuple[I64, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def read_headers(layout: Layout, rows: Rows) -> tuple[I64, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Start and length of each row's id in `rows.data`, and its number of entries; checks every size."""
     n = len(rows)
     id_start, id_length = np.empty(n, np.int64), np.empty(n, np.int32)
@@ -185,13 +193,16 @@ def read_headers(kind: Kind, rows: Rows) -> tuple[I64, npt.NDArray[np.int32], np
     bad = row_headers(rows.bounds, rows.data, id_start, id_length, entry_length)
     if bad < 0:
         sizes = (
-            ROW_HEADER_BYTES + id_length + kind.fixed_bytes + entry_length.astype(np.int64) * kind.entry_bytes
+            ROW_HEADER_BYTES
+            + id_length
+            + layout.fixed_bytes
+            + entry_length.astype(np.int64) * layout.entry_bytes
         )
         wrong = np.flatnonzero(sizes != np.diff(rows.bounds))
         bad = int(wrong[0]) if len(wrong) else -1
     if bad >= 0:
         raise StoreCorruptError(
-            f"{kind.name} row {rows.ordinals[bad]} has {rows.bounds[bad + 1] - rows.bounds[bad]} bytes, "
+            f"{layout.name} row {rows.ordinals[bad]} has {rows.bounds[bad + 1] - rows.bounds[bad]} bytes, "
             f"which no row of format {FORMAT} has: the store is damaged or of another rank; "
             "restore a checkpoint or relearn from the log"
         )
@@ -308,13 +319,13 @@ def unpack_schedule(value: bytes) -> Mapping[str, Any]:
     return entry
 
 
-def rows_size(id_length: npt.NDArray[np.int32], entry_length: npt.NDArray[np.int32], kind: Kind) -> I64:
+def rows_size(id_length: npt.NDArray[np.int32], entry_length: npt.NDArray[np.int32], layout: Layout) -> I64:
     """Bytes of packed rows."""
     return (
         ROW_HEADER_BYTES
         + id_length.astype(np.int64)
-        + kind.fixed_bytes
-        + entry_length.astype(np.int64) * kind.entry_bytes
+        + layout.fixed_bytes
+        + entry_length.astype(np.int64) * layout.entry_bytes
     )
 
 

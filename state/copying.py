@@ -5,7 +5,7 @@ fourteenth of the speed of the processor's own copy (1.45 against 0.10 microseco
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,14 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
 U8 = npt.NDArray[np.uint8]
+Number = TypeVar("Number", bound=np.generic)
+
+
+def grown(array: npt.NDArray[Number], needed: int) -> npt.NDArray[Number]:
+    """A copy with room for `needed` elements and a quarter more; what is not written costs no memory."""
+    larger = np.zeros(needed + needed // 4, array.dtype)
+    larger[: len(array)] = array
+    return larger
 
 
 def copy_bytes(target: U8, target_start: int, source: U8, source_start: int, count: int) -> None:

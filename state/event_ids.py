@@ -100,7 +100,7 @@ class _Ring:
 
 
 class EventIds:
-    """The rings of all partitions."""
+    """The rings of all partitions. Implements `state.kinds.Part`."""
 
     def __init__(self, kept: int) -> None:
         self.kept = kept
@@ -134,12 +134,16 @@ class EventIds:
         self._dirty.clear()
         return single_rows(EVENT_IDS, rows)
 
-    def all_rows(self) -> Rows:
-        """Every row."""
+    def changed_since(self, batch_seq: int) -> Rows:
+        """Every row: which have changed is not kept."""
         rows: dict[int, bytes] = {}
         for partition, ring in self._rings.items():
             rows.update(self._chunks(partition, max(0, ring.written - self.kept), ring.written))
         return single_rows(EVENT_IDS, rows)
+
+    def changed_count(self, batch_seq: int) -> int:
+        """None that a flush could put off."""
+        return 0
 
     def apply(self, rows: Rows) -> None:
         """Restore stored rows."""

@@ -259,19 +259,14 @@ def make_room(slots, lengths, entry_start, entry_class, sizes, free, top, links)
 
 
 @numba.njit(cache=True)
-def compact(order, entry_start, entry_class, other, strength, sizes, free, top):  # type: ignore[no-untyped-def]
-    """Move the blocks of slots, visited in `order` of ascending start, to the front; none is free then."""
+def move_blocks(starts, sizes, field):  # type: ignore[no-untyped-def]
+    """Move blocks, by ascending start, to the front of an arena."""
     position = 0
-    for slot in order:
-        start = entry_start[slot]
-        size = sizes[entry_class[slot]]
-        for e in range(size):
-            other[position + e] = other[start + e]
-            strength[position + e] = strength[start + e]
-        entry_start[slot] = position
-        position += size
-    free[:] = -1
-    top[0] = position
+    for i in range(len(starts)):
+        start = starts[i]
+        for e in range(sizes[i]):
+            field[position + e] = field[start + e]
+        position += sizes[i]
 
 
 class Histories(NamedTuple):

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from state.codec import FORMAT, NEIGHBOUR_STEPS, NEIGHBOURS
+from state.codec import FORMAT, NEIGHBOUR_STEPS, NEIGHBOURS, single_rows
 from state.copying import copy_bytes
 from state.errors import StoreCorruptError
 from state.neighbours import Lists, add, empty_lists
@@ -28,11 +28,15 @@ U32 = npt.NDArray[np.uint32]
 
 
 class NeighbourRows:
-    """The lists of all items; `changed_at` int64 [items] is the micro-batch that each was last changed in."""
+    """The lists of all items; `changed_at` int64 [items] is the micro-batch that each was last changed in.
+
+    Implements `state.kinds.SteppedPart`.
+    """
 
     def __init__(self, items_max: int) -> None:
         self.lists = empty_lists(items_max)
         self.changed_at = np.zeros(items_max, np.int64)
+        self._steps = _no_steps()
 
     def apply(self, rows: Rows) -> None:
         """Overwrite lists with stored ones. Raises StoreCorruptError for what cannot be one."""
@@ -76,9 +80,22 @@ class NeighbourRows:
             self.changed_at,
         )
 
+    def mark(self, steps: Rows) -> None:
+        """Have the steps that a micro-batch took journalled with it."""
+        self._steps = steps
+
+    def take_changed(self) -> Rows:
+        """The steps marked since the last call."""
+        steps, self._steps = self._steps, _no_steps()
+        return steps
+
     def changed_since(self, batch_seq: int) -> Rows:
         """The lists that changed after a micro-batch, whole."""
         return self.pack(np.flatnonzero(self.changed_at > batch_seq))
+
+    def changed_count(self, batch_seq: int) -> int:
+        """How many lists changed after a micro-batch."""
+        return int(np.count_nonzero(self.changed_at > batch_seq))
 
     def pack(self, items: I64) -> Rows:
         """The lists of some items, ascending, as rows."""
@@ -99,6 +116,10 @@ class NeighbourRows:
                 f"there are neighbours of item {rows.ordinals[-1]}, and `state.items_max` is "
                 f"{len(self.changed_at)}: the store is damaged or was made with a larger catalogue"
             )
+
+
+def _no_steps() -> Rows:
+    return single_rows(NEIGHBOUR_STEPS, {})
 
 
 def pack_steps(owners: I64, others: U32, forward: I8, backward: I8) -> Rows:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import xxhash
 
-from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
+from state import kinds
 from state.errors import RowsExhaustedError, StoreCorruptError
 from state.model import Model
 from state.store import (
@@ -79,10 +79,11 @@ class Engine:
 
     def _recover(self) -> None:
         head = self.store.head()
-        for kind in (GLOBAL, EVENT_IDS, ITEM, NEIGHBOURS):
-            for rows in self.store.scan(kind):
-                self.model.apply(rows)
-        self._first_new = self._next_ordinals()
+        for kind in kinds.KINDS:
+            if kind.resident:
+                for rows in self.store.scan(kind.code):
+                    self.model.apply(rows)
+        self._first_new = self.model.next_ordinals
         self._dirty_rows = 0
         recovered = head.flushed_through
         for entry in self.store.journal(head.flushed_through):
@@ -215,9 +216,6 @@ class Engine:
         self.control = state
         self.step.frozen = self.settings.learning.freeze or state.frozen
 
-    def _next_ordinals(self) -> dict[int, int]:
-        return {USER: self.model.user_count, ITEM: self.model.item_count}
-
     @property
     def flushing(self) -> bool:
         """Whether a flush has begun and not ended."""
@@ -227,9 +225,7 @@ class Engine:
         """Whether so much has changed since the last flush that another must begin, whatever the time."""
         state = self.settings.state
         if self._dirty_rows >= state.dirty_rows_max:
-            flushed = self.store.head().flushed_through
-            tables = (self.model.users, self.model.items, self.model.neighbours)
-            self._dirty_rows = sum(int(np.count_nonzero(table.changed_at > flushed)) for table in tables)
+            self._dirty_rows = self.model.changed_count(self.store.head().flushed_through)
         return self._dirty_rows >= state.dirty_rows_max or self.store.journal_bytes >= state.journal_bytes_max
 
     def begin_flush(self) -> None:
@@ -239,7 +235,7 @@ class Engine:
             return
         rows = self.model.changed_since(head.flushed_through)
         self._flush = self.store.begin_flush(rows, self._first_new, head.batch_seq)
-        self._first_new_next = self._next_ordinals()
+        self._first_new_next = self.model.next_ordinals
         self._dirty_rows = 0
 
     def advance_flush(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from state import maps
 from state.codec import USER
 from state.errors import RowsExhaustedError
-from state.factors import I32, U64
+from state.kernels import I32, U64
 from state.model import Model
 from state.store import I64, U8, Reader
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from state import maps
-from state.factors import Table
+from state.factors import FactorTable
 from state.model import Model
 from state.neighbour_rows import pack_steps
 from state.store import Rows
@@ -154,7 +154,7 @@ class Step:
         users = self._slots(self.model.users, 0, _user_spans(interactions), creating, batch_seq)
         return users, items
 
-    def _slots(self, table: Table, counter: int, spans: Spans, creating: Mask, batch_seq: int) -> I64:
+    def _slots(self, table: FactorTable, counter: int, spans: Spans, creating: Mask, batch_seq: int) -> I64:
         """Slots of ids, -1 where there is none; those of `creating` are made in event order."""
         buffer, start, length, hashes = spans
         slots = table.find(buffer, start, length, hashes)
@@ -201,8 +201,9 @@ class Step:
 
     def _pack(self, changed: Changed) -> tuple[Rows, ...]:
         names = ("counts", "clock", *self.learner.globals_changed) if len(changed.users) else ()
-        rows = self.model.pack(changed.users, changed.items, names)
-        return rows if changed.neighbours is None else (*rows, changed.neighbours)
+        if changed.neighbours is not None:
+            self.model.neighbours.mark(changed.neighbours)
+        return self.model.pack(changed.users, changed.items, names)
 
 
 def _user_spans(interactions: Interactions) -> Spans:

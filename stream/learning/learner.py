@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from state.factors import Table
+from state.factors import FactorTable
 from state.model import Model
 from stream.config import AlsConfig, LearnerSettings, LearningConfig, SgdConfig
 from stream.events import F32, I64, U64, Changed, Learnable
@@ -64,7 +64,7 @@ class Learner(Protocol):
     penalties: als.Penalties | None
     """With what the walk over the events solves rows; None if that does not touch factors."""
 
-    def start(self, model: Model, table: Table, slots: I64, hashes: U64) -> None:
+    def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Give new rows their first vectors."""
         ...
 
@@ -94,7 +94,7 @@ class AlsLearner:
         blended = BLENDED_GLOBALS if learning.blends else ()
         self.globals_changed: tuple[str, ...] = ("gramian_user", "gramian_item", *blended)
 
-    def start(self, model: Model, table: Table, slots: I64, hashes: U64) -> None:
+    def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors; the first event of a row enters it into the Gramian."""
         table.vectors[slots] = _first_vectors(hashes, self._learning)
 
@@ -122,7 +122,7 @@ class ExplicitAlsLearner:
         )
         self._item_penalties = explicit_als.Penalties(*ridges, 1.0, 1.0, math.inf)
 
-    def start(self, model: Model, table: Table, slots: I64, hashes: U64) -> None:
+    def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors."""
         table.vectors[slots] = _first_vectors(hashes, self._learning)
 
@@ -161,7 +161,7 @@ class ExplicitAlsLearner:
         )
 
 
-def _recollection(table: Table, others: Table, rows: I64) -> Recollection:
+def _recollection(table: FactorTable, others: FactorTable, rows: I64) -> Recollection:
     rows = np.unique(rows)
     bounds, ordinals, ratings = table.histories(rows)
     return Recollection(rows, bounds, others.find_ordinals(ordinals), ratings)
@@ -201,7 +201,7 @@ class SgdLearner:
         )
         self._sampling = sgd.Sampling(config.negatives, config.recent_share, learning.seed)
 
-    def start(self, model: Model, table: Table, slots: I64, hashes: U64) -> None:
+    def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors."""
         table.vectors[slots] = _first_vectors(hashes, self._learning)
 
@@ -257,7 +257,7 @@ def _first_vectors(hashes: U64, learning: LearningConfig) -> F32:
     return np.abs(vectors) if learning.nonneg else vectors
 
 
-def _side(table: Table, count: int) -> sgd.Side:
+def _side(table: FactorTable, count: int) -> sgd.Side:
     return sgd.Side(table.vectors[:count], table.bias[:count], table.accumulator[:count])
 
 

@@ -25,7 +25,7 @@ def begin(
     engine.store.commit(
         Commit(
             head.batch_seq + 1,
-            engine.model.pack_globals(),
+            (engine.model.globals.changed_since(0),),
             offsets=dict(positions),
             schedule={
                 "kind": START,

@@ -12,7 +12,7 @@ from crash_stream import Account
 from protos.events_pb2 import CommandResult
 from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
 from state.errors import StoreMissingError
-from state.factors import Table
+from state.factors import FactorTable
 from state.model import Model
 from state.rocksdb.reader import RocksReader
 from state.store import Reader, TopicPartition
@@ -209,7 +209,7 @@ def read_model(settings: LearnerSettings, reader: Reader, flushed_through: int) 
     return model, len(seen[USER]), len(seen[ITEM])
 
 
-def table_names(table: Table) -> dict[int, str]:
+def table_names(table: FactorTable) -> dict[int, str]:
     """Ids by ordinal, in the order of slots."""
     slots = table.slots
     return {
@@ -219,7 +219,7 @@ def table_names(table: Table) -> dict[int, str]:
 
 
 def history_of(
-    table: Table, own: dict[int, str], other: dict[int, str]
+    table: FactorTable, own: dict[int, str], other: dict[int, str]
 ) -> dict[str, list[tuple[str, float]]]:
     """By id, every history with ids in place of ordinals."""
     histories = {}

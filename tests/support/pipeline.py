@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from protos.events_pb2 import Command, Interaction, InteractionBatch
-from state.factors import Table
+from state.factors import FactorTable
 from state.model import Model
 from stream.config import LearnerSettings
 from stream.engine import Engine
@@ -126,7 +126,7 @@ def portions(values: Sequence[bytes], size: int, partitions: int = 3) -> list[Re
     return found
 
 
-def slot(table: Table, name: str) -> int:
+def slot(table: FactorTable, name: str) -> int:
     """Where a user or an item is, -1 if it is not resident."""
     return int(table.find_ids([name.encode()])[0])
 

@@ -19,10 +19,9 @@ from state.codec import (
     single_rows,
     unpack_journal,
     unpack_schedule,
-    user_kind,
 )
 from state.errors import FormatMismatchError, StoreCorruptError, StoreError
-from state.factors import Table
+from state.factors import Users
 from state.kernels import spans
 from state.model import Model
 from state.rocksdb.database import pack_outbox, unpack_outbox
@@ -153,7 +152,7 @@ def test_a_journal_entry_is_what_the_format_says():
 
 
 def test_a_row_is_what_the_format_says():
-    rows = Table(user_kind(2), 4, 3, dense=False)
+    rows = Users(2, 4, 3)
     slots = rows.add(*spans([b"ann"]), np.array([6]))
     rows.vectors[slots] = [1.5, -2.0]
     rows.bias[slots], rows.accumulator[slots] = 0.25, 0.5

@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.codec import item_kind, user_kind
+from state.entries import block_sizes
 from state.errors import RowsExhaustedError, StoreCorruptError
-from state.factors import Table, block_sizes
+from state.factors import FactorTable, Items, Users
 from state.kernels import spans
 from state.store import Rows
 
 RANK = 3
 
 
-def table(capacity: int = 200, history_max: int = 10, dense: bool = False) -> Table:
-    return Table((item_kind if dense else user_kind)(RANK), capacity, history_max, dense=dense)
+def table(capacity: int = 200, history_max: int = 10, dense: bool = False) -> FactorTable:
+    return (Items if dense else Users)(RANK, capacity, history_max)
 
 
-def add(rows: Table, names: list[bytes], first_ordinal: int) -> np.ndarray:
+def add(rows: FactorTable, names: list[bytes], first_ordinal: int) -> np.ndarray:
     return rows.add(*spans(names), np.arange(first_ordinal, first_ordinal + len(names), dtype=np.int64))
 
 
@@ -28,7 +28,7 @@ def plain(packed: Rows) -> dict[int, bytes]:
     return {ordinal: packed.row(i) for i, ordinal in enumerate(packed.ordinals.tolist())}
 
 
-def histories(rows: Table) -> dict[bytes, list[tuple[int, float]]]:
+def histories(rows: FactorTable) -> dict[bytes, list[tuple[int, float]]]:
     slots = rows.slots
     found = [rows.history(slot) for slot in slots.tolist()]
     return {
@@ -115,12 +115,12 @@ def test_rows_come_grow_and_go_as_in_dictionaries(history_max, seed):
         check(rows, oracle)
 
 
-def load(rows: Table, oracle: Oracle, names: list[bytes]) -> None:
+def load(rows: FactorTable, oracle: Oracle, names: list[bytes]) -> None:
     ordinals = sorted(oracle.ordinals[name] for name in names)
     values = [oracle.packed[ordinal] for ordinal in ordinals]
     bounds = np.cumsum([0, *map(len, values)])
     block = Rows(
-        rows.kind.code, np.array(ordinals, np.int64), bounds, np.frombuffer(b"".join(values), np.uint8)
+        rows.layout.code, np.array(ordinals, np.int64), bounds, np.frombuffer(b"".join(values), np.uint8)
     )
     slots = rows.apply(block)
     assert rows.ordinals[slots].tolist() == ordinals
@@ -129,7 +129,7 @@ def load(rows: Table, oracle: Oracle, names: list[bytes]) -> None:
         oracle.histories[name] = oracle.asleep.pop(name)
 
 
-def check(rows: Table, oracle: Oracle) -> None:
+def check(rows: FactorTable, oracle: Oracle) -> None:
     assert rows.size == len(rows.slots) == len(oracle.histories)
     assert histories(rows) == oracle.histories
     names = list(oracle.ordinals)
@@ -173,7 +173,7 @@ def test_many_long_histories_can_be_restored_at_once():
         restored = table(capacity=2_000, history_max=100)
         packed = origin.pack(slots[first : first + 100])
         restored.apply(packed)
-        assert int(restored._entry_top[0]) <= len(restored._other)
+        assert int(restored.lists.top[0]) <= len(restored.lists.fields["other"])
         assert plain(restored.pack(restored.slots)) == plain(packed)
 
 
@@ -217,7 +217,7 @@ def test_damaged_rows_are_named(damage):
     if damage == "history too long":
         target = table(history_max=10)
     elif damage == "other rank":
-        target = Table(user_kind(RANK + 1), 200, 100, dense=False)
+        target = Users(RANK + 1, 200, 100)
     elif damage == "cut short":
         packed = Rows(packed.kind, packed.ordinals, packed.bounds - np.array([0, 1]), packed.data[:-1])
     else:

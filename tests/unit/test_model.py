@@ -4,8 +4,9 @@ import numpy as np
 from toy_model import BOUNDS, RANK, ToyModel
 
 from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
+from state.global_arrays import global_arrays
 from state.memory import MemoryStore
-from state.model import Model, global_arrays
+from state.model import Model
 
 
 def restored(blocks) -> Model:
@@ -17,7 +18,7 @@ def restored(blocks) -> Model:
 
 def same(one: Model, other: Model) -> bool:
     blocks = [
-        [*(table.pack(table.slots) for table in (model.users, model.items)), *model.pack_globals()]
+        [*(table.pack(table.slots) for table in (model.users, model.items)), model.globals.changed_since(0)]
         for model in (one, other)
     ]
     return all(
