@@ -1,6 +1,5 @@
 """What `livefactor doctor` looks at, one function per subject; none of them changes anything."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -85,16 +84,16 @@ def _creatable(directory: Path) -> Finding:
 
 
 def _owner(directory: Path) -> Finding:
-    """Who holds the learner's lock; it is shared for an instant to find out."""
+    """Who holds the learner's lock."""
+    from state.rocksdb.directory import Directory
+
     try:
-        with (directory / "learner.lock").open() as lock:
-            owner = lock.read().strip() or "?"
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        owner = Directory(directory).owner()
     except FileNotFoundError:
         return Finding("learner", "warn", "has never owned the store")
-    except BlockingIOError:
-        return Finding("learner", "ok", f"runs as process {owner}")
-    return Finding("learner", "warn", "does not run: start `livefactor learn`")
+    if owner is None:
+        return Finding("learner", "warn", "does not run: start `livefactor learn`")
+    return Finding("learner", "ok", f"runs as process {owner}")
 
 
 def disk_finding(directory: Path) -> Finding:

@@ -18,7 +18,7 @@ from serving.service import SERVICE_NAME, ScorerService
 from state.config import ModelConfig, StateConfig
 from state.errors import ConfigError, StoreError, StoreMissingError
 from state.identity import mismatches
-from state.rocksdb.database import current_directory
+from state.rocksdb.directory import Directory
 from state.rocksdb.reader import RocksReader
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ def incarnation(directory: Path) -> tuple[Path, bytes]:
     A secondary from before may go on answering from memtables that the new learner's recovery has
     superseded (facebook/rocksdb#14444), so a new manifest calls for a new secondary.
     """
-    path = current_directory(directory)
+    path = Directory(directory).database()
     try:
         return path, (path / "CURRENT").read_bytes()
     except FileNotFoundError:

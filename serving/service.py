@@ -133,7 +133,7 @@ class ScorerService:
 
     def _meta(self, head: Head) -> wire.Meta:
         return wire.Meta(
-            version=head.version,
+            version=str(head.version),
             batch_seq=head.batch_seq,
             positions=[
                 Position(topic=topic, partition=partition, offset=offset)

@@ -11,11 +11,21 @@ import numpy as np
 
 from state.codec import pack_journal, row_ids, unpack_journal
 from state.errors import StoreError
-from state.store import I64, Commit, Head, JournalEntry, OutboxRecord, Rows, TopicPartition
+from state.store import (
+    I64,
+    Commit,
+    Head,
+    JournalEntry,
+    OutboxRecord,
+    Rows,
+    TopicPartition,
+    Version,
+    VersionId,
+)
 
 
 def _empty_head() -> Head:
-    return Head(1, 0, 0, "g1.0", {}, {}, {})
+    return Head(1, 0, 0, VersionId(1, 0), {}, {}, {})
 
 
 @dataclass
@@ -102,7 +112,7 @@ class MemoryStore(MemoryReader):
         """An empty store."""
         super().__init__(facts=identity or {})
         self._outbox_next = 1
-        self.versions: dict[str, Mapping[str, object]] = {}
+        self.versions: list[Version] = []
         self.synced_through = 0
 
     @property
@@ -171,17 +181,16 @@ class MemoryStore(MemoryReader):
             seq: value for seq, value in self._journal.items() if seq > self._head.flushed_through
         }
 
-    def checkpoint(self, name: str, manifest: Mapping[str, object]) -> None:
-        """Keep the manifest; the state of versions is not kept in memory."""
-        self.versions[name] = dict(manifest)
-        self._head = replace(self._head, version=f"g{self._head.generation}.{name}")
+    def keep(self, version: Version) -> None:
+        """Remember that there is a version; its state is not kept in memory."""
+        self.versions.append(version)
+        self._head = replace(self._head, version=version.id)
 
     def prune_versions(self, kept: int) -> None:
         """Forget all versions but the newest `kept`, and the schedule entries that only older ones needed."""
-        names = sorted(self.versions, key=int)
-        if len(names) > kept:
-            self.versions = {name: self.versions[name] for name in names[-kept:]}
-            oldest = int(names[-kept])
+        if len(self.versions) > kept:
+            self.versions = self.versions[-kept:]
+            oldest = self.versions[0].id.batch_seq
             self._schedule = {seq: entry for seq, entry in self._schedule.items() if seq > oldest}
 
 

@@ -10,7 +10,7 @@ dictionaries; `tests/contract/` holds both to the same behaviour.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,36 @@ class TopicPartition(NamedTuple):
 
     topic: str
     partition: int
+
+
+class VersionId(NamedTuple):
+    """Which kept state: through which micro-batch, of which generation. Written g1.500."""
+
+    generation: int
+    batch_seq: int
+
+    def __str__(self) -> str:
+        return f"g{self.generation}.{self.batch_seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> "VersionId":
+        """Inverse of `str`."""
+        generation, _, batch_seq = text.removeprefix("g").partition(".")
+        return cls(int(generation), int(batch_seq))
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A state that is kept: why, what its run was made with, and the next offset of each partition.
+
+    `parent` is the version that it descends from.
+    """
+
+    id: VersionId
+    parent: VersionId
+    reason: str
+    fingerprint: str | None
+    positions: Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +125,7 @@ class Commit:
 class Head:
     """Where the store stands.
 
+    `version` is the newest kept state that this one descends from, micro-batch 0 if there is none.
     `applied_through_ms` says for each partition up to which wall-clock time everything
     published has been applied; it is written by heartbeats too and is outside the digest.
     """
@@ -102,7 +133,7 @@ class Head:
     generation: int
     batch_seq: int
     flushed_through: int
-    version: str
+    version: VersionId
     offsets: Mapping[TopicPartition, int]
     memo: Mapping[str, bytes]
     applied_through_ms: Mapping[TopicPartition, int]
@@ -118,6 +149,10 @@ class Flush(Protocol):
 
 class Reader(Protocol):
     """A consistent view of a store, moved forward by `catch_up` only."""
+
+    def identity(self) -> Mapping[str, Any]:
+        """What the store was created for: model, rank and the like; empty in one that is being created."""
+        ...
 
     def catch_up(self) -> None:
         """See what has been committed since; the view does not change at any other time."""
@@ -159,6 +194,21 @@ class Reader(Protocol):
 class Writer(Reader, Protocol):
     """The sole owner of a store. Its own writes are visible to it at once."""
 
+    @property
+    def journal_bytes(self) -> int:
+        """Journal bytes since the last flush."""
+        ...
+
+    @property
+    def outbox_bytes(self) -> int:
+        """Bytes of unacknowledged records."""
+        ...
+
+    @property
+    def outbox_count(self) -> int:
+        """Unacknowledged records."""
+        ...
+
     def commit(self, commit: Commit) -> None:
         """Write one micro-batch atomically; `batch_seq` must be the head's plus one."""
         ...
@@ -184,8 +234,8 @@ class Writer(Reader, Protocol):
         """Make every commit so far survive a power cut."""
         ...
 
-    def checkpoint(self, name: str, manifest: Mapping[str, object]) -> None:
-        """Keep the present state as an immutable version; rows must have been flushed through the head."""
+    def keep(self, version: Version) -> None:
+        """Keep the present state, immutable, as `version`; rows must have been flushed through the head."""
         ...
 
     def prune_versions(self, kept: int) -> None:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Protocol
 
 import numpy as np
 import xxhash
@@ -39,15 +38,6 @@ FLUSH_SLICE_ROWS = 2_000
 """Least number of rows that a flush writes between two micro-batches."""
 
 
-class Store(Writer, Protocol):
-    """A writer that says how much it has to carry."""
-
-    @property
-    def journal_bytes(self) -> int:
-        """Journal bytes since the last flush."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """What one micro-batch was made of."""
@@ -60,7 +50,7 @@ class Report:
 class Engine:
     """The model in memory, kept in step with its store."""
 
-    def __init__(self, settings: LearnerSettings, store: Store) -> None:
+    def __init__(self, settings: LearnerSettings, store: Writer) -> None:
         """Load the model: items and global arrays from the row family, then the journal after it."""
         self.settings, self.store = settings, store
         state, learning = settings.state, settings.learning

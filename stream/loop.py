@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -25,12 +25,12 @@ from state.errors import (
     PartitionsChangedError,
     SourceError,
 )
-from state.store import TopicPartition
+from state.store import TopicPartition, Writer
 from stream.allocation import give_back
 from stream.config import LearnerSettings
-from stream.engine import Engine, Store
+from stream.engine import Engine
 from stream.events import Records, by_partition
-from stream.lineage.bases import base_is_due, begin, keep_base
+from stream.lineage.bases import begin, keep_version, version_is_due
 from stream.lineage.fingerprint import fingerprint, learnt_settings
 from stream.source import Sink, Source, require_offset_in_log
 
@@ -45,20 +45,6 @@ OUTBOX_WAIT_MS = 100
 T = TypeVar("T")
 
 log = structlog.get_logger("livefactor.learner")
-
-
-class LearnerStore(Store, Protocol):
-    """A store with an outbox that says how full it is."""
-
-    @property
-    def outbox_bytes(self) -> int:
-        """Bytes of unacknowledged records."""
-        ...
-
-    @property
-    def outbox_count(self) -> int:
-        """Unacknowledged records."""
-        ...
 
 
 @dataclass
@@ -84,7 +70,7 @@ class Loop:
         settings: LearnerSettings,
         source: Source,
         sink: Sink,
-        store: LearnerStore,
+        store: Writer,
         *,
         accept_partitions: bool = False,
     ) -> None:
@@ -167,8 +153,8 @@ class Loop:
         if not stop.is_set() and self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
             self._check_partitions()
         self._flush_when_due()
-        if base_is_due(self.engine):
-            keep_base(self.engine, "schedule")
+        if version_is_due(self.engine):
+            keep_version(self.engine, "schedule")
 
     def _process(self, polled: Sequence[Records]) -> None:
         report = self.engine.process(polled)

@@ -9,7 +9,8 @@ import structlog
 
 from protos.events_pb2 import Interaction
 from state.memory import MemoryStore
-from state.rocksdb.writer import DirectoryLock, Probe, RocksWriter, no_probe
+from state.rocksdb.directory import DirectoryLock
+from state.rocksdb.writer import Probe, RocksWriter, no_probe
 from stream.allocation import collect_seldom
 from stream.config import LearnerSettings
 from stream.engine import Engine

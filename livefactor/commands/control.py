@@ -75,7 +75,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: 
         "model": settings.model.name,
         "frozen": bool(control.get("frozen", False)) or settings.learning.freeze,
         "batch_seq": head.batch_seq,
-        "version": head.version,
+        "version": str(head.version),
         "applied_through_ms": min(
             (head.applied_through_ms.get(where, 0) for where in head.offsets), default=None
         ),

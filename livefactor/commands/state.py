@@ -46,7 +46,7 @@ def digest(as_json: JsonOption = False, config: ConfigOption = None, overrides: 
         value = state.digest.digest(reader)
         head = reader.head()
     if as_json:
-        print_json({"digest": value, "batch_seq": head.batch_seq, "version": head.version})
+        print_json({"digest": value, "batch_seq": head.batch_seq, "version": str(head.version)})
     else:
         print(value)
 
@@ -106,6 +106,8 @@ def inspect(as_json: JsonOption = False, config: ConfigOption = None, overrides:
 
 def _facts(reader: "RocksReader", directory: Path) -> dict[str, Any]:
     from state.codec import ITEM, USER
+    from state.rocksdb.directory import Directory
+    from state.rocksdb.versions import Versions
 
     identity, head = reader.identity(), reader.head()
     journal = list(reader.journal(head.flushed_through))
@@ -114,7 +116,7 @@ def _facts(reader: "RocksReader", directory: Path) -> dict[str, Any]:
         "directory": str(directory.resolve()),
         "identity": dict(identity),
         "generation": head.generation,
-        "version": head.version,
+        "version": str(head.version),
         "batch_seq": head.batch_seq,
         "flushed_through": head.flushed_through,
         "users_flushed": sum(len(rows) for rows in reader.scan(USER)),
@@ -125,7 +127,7 @@ def _facts(reader: "RocksReader", directory: Path) -> dict[str, Any]:
         "outbox_records": len(outbox),
         "outbox_bytes": sum(record.size for record in outbox),
         "memos": {name: len(value) for name, value in sorted(head.memo.items())},
-        "versions": sorted(path.name for path in (directory / "versions").glob("*") if path.is_dir()),
+        "versions": [str(version.id.batch_seq) for version in Versions(Directory(directory)).all()],
         "disk_bytes": sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()),
         "offsets": [
             {"topic": partition.topic, "partition": partition.partition, "offset": offset}

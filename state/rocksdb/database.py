@@ -1,10 +1,5 @@
 """How a store lies in RocksDB, and reading it; shared by the writer and by scorers' secondaries.
 
-    <directory>/generation            name of the current database directory; replaced atomically
-    <directory>/learner.lock          held by the one learner
-    <directory>/generation-000001/    the database
-    <directory>/versions/<name>/      checkpoints with their manifest.json
-
 Column families, all created at first open:
 
     default    identity, head, applied, memo/<name>
@@ -44,18 +39,22 @@ from state.errors import (
     StoreError,
     StoreFullError,
     StoreLockedError,
-    StoreMissingError,
 )
 from state.kernels import spans
 from state.rocksdb.manifest import RESTORE_ADVICE, require_whole_manifest
-from state.store import I64, Head, JournalEntry, OutboxRecord, Rows, TopicPartition
+from state.store import I64, Head, JournalEntry, OutboxRecord, Rows, TopicPartition, VersionId
 
 FAMILIES = ("journal", "rows", "schedule", "outbox")
 FLUSHED_KEY = b"\x00"
 SCAN_ROWS = 20_000
 _BLOCK_CACHE_BYTES = 16 << 20
 _WAL_BYTES_MAX = 96 << 20
-_NEW_HEAD: Mapping[str, Any] = {"generation": 1, "batch_seq": 0, "version": "g1.0", "offsets": []}
+_NEW_HEAD: Mapping[str, Any] = {
+    "generation": 1,
+    "batch_seq": 0,
+    "version": str(VersionId(1, 0)),
+    "offsets": [],
+}
 
 
 def number_key(number: int) -> bytes:
@@ -77,26 +76,6 @@ def id_keys(kind: int, ids: Sequence[bytes]) -> list[bytes]:
     index_keys(kind, buffer, start, length, hashes, bounds, keys)
     joined = keys.tobytes()
     return [joined[a:b] for a, b in pairwise(bounds.tolist())]
-
-
-def current_directory(directory: Path) -> Path:
-    """The database that the pointer file names."""
-    try:
-        return directory / (directory / "generation").read_text().strip()
-    except FileNotFoundError:
-        raise StoreMissingError(
-            f"{directory} holds no store: start `livefactor learn` with this `state.directory` first"
-        ) from None
-    except OSError as error:
-        raise unusable_directory(directory, error) from error
-
-
-def unusable_directory(directory: Path, error: OSError) -> StoreError:
-    """What the operating system says about a store's directory, with what to do."""
-    return StoreError(
-        f"{directory} cannot be used as `state.directory` ({error.strerror}: {error.filename}): "
-        "make it a directory that this user can write, or set another `state.directory`"
-    )
 
 
 def row_options() -> Options:
@@ -232,7 +211,7 @@ class RocksView:
             generation=head["generation"],
             batch_seq=head["batch_seq"],
             flushed_through=flushed,
-            version=head["version"],
+            version=VersionId.parse(head["version"]),
             offsets={TopicPartition(t, p): offset for t, p, offset in head["offsets"]},
             memo=memo,
             applied_through_ms={

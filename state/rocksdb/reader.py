@@ -7,7 +7,8 @@ from pathlib import Path
 from rocksdict import AccessType
 
 from state.errors import StoreMissingError
-from state.rocksdb.database import RocksView, current_directory, named_error, open_database
+from state.rocksdb.database import RocksView, named_error, open_database
+from state.rocksdb.directory import Directory
 
 
 class RocksReader(RocksView):
@@ -18,7 +19,7 @@ class RocksReader(RocksView):
 
         Raises StoreMissingError if no learner has created it yet.
         """
-        path = current_directory(directory)
+        path = Directory(directory).database()
         if not (path / "CURRENT").exists():
             raise StoreMissingError(f"{path} holds no database yet: start `livefactor learn` first")
         self._own = Path(tempfile.mkdtemp(prefix="livefactor-secondary-"))

@@ -1,8 +1,5 @@
 """The sole owner of a store in RocksDB."""
 
-import fcntl
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -14,27 +11,19 @@ from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, WriteBa
 
 from state.codec import FORMAT, pack_journal, pack_schedule
 from state.config import StateConfig
-from state.errors import (
-    StoreError,
-    StoreLockedError,
-    StoreMissingError,
-)
+from state.errors import StoreError, StoreMissingError
 from state.identity import mismatches
 from state.rocksdb.database import (
     RocksView,
-    current_directory,
     named_error,
     number_key,
     open_database,
     pack_outbox,
-    unusable_directory,
 )
+from state.rocksdb.directory import Directory, DirectoryLock
 from state.rocksdb.flush import RocksFlush
-from state.store import Commit, Head, JournalEntry, Rows, TopicPartition
-
-FIRST_GENERATION = "generation-000001"
-LOCK_PATIENCE_S = 0.5
-"""How long a lock may be held by someone who only looks, such as `livefactor doctor`."""
+from state.rocksdb.versions import Versions
+from state.store import Commit, Head, JournalEntry, Rows, TopicPartition, Version
 
 Probe = Callable[[str], None]
 """Called at each named point of a durable step; crash tests end the process there."""
@@ -42,45 +31,6 @@ Probe = Callable[[str], None]
 
 def no_probe(point: str) -> None:
     """Go on."""
-
-
-class DirectoryLock:
-    """Ownership of a store's directory, from before the database is opened until the process ends."""
-
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / "learner.lock"
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise unusable_directory(directory, error) from error
-
-    def try_acquire(self) -> bool:
-        """Take the lock if it is free; the kernel frees it when its holder ends, however it ends."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-        return True
-
-    def acquire(self) -> None:
-        """Take the lock or raise StoreLockedError."""
-        deadline = time.monotonic() + LOCK_PATIENCE_S
-        while not self.try_acquire():
-            if time.monotonic() < deadline:
-                time.sleep(LOCK_PATIENCE_S / 10)
-                continue
-            raise StoreLockedError(
-                f"{self._path.parent} is owned by the learner with process id "
-                f"{self._path.read_text().strip() or '?'}: stop it, wait for it with "
-                "`livefactor learn --standby`, or set another `state.directory`"
-            )
-
-    def release(self) -> None:
-        """Give it back."""
-        os.close(self._file)
 
 
 class RocksWriter(RocksView):
@@ -102,6 +52,8 @@ class RocksWriter(RocksView):
         None to acquire it here.
         """
         self._config, self._probe = config, probe
+        self._directory = Directory(config.directory)
+        self._versions = Versions(self._directory)
         self._lock = lock or DirectoryLock(config.directory)
         if lock is None:
             self._lock.acquire()
@@ -116,8 +68,8 @@ class RocksWriter(RocksView):
         }
         try:
             self._check_identity({"format": FORMAT, **identity})
-            if not (config.directory / "generation").exists():
-                write_atomically(config.directory / "generation", path.name.encode() + b"\n")
+            if not self._directory.pointer.exists():
+                self._directory.point_to(path)
             self._restore()
         except BaseException:
             self.close()
@@ -140,17 +92,11 @@ class RocksWriter(RocksView):
 
     def _prepare(self) -> Path:
         """Where the database is or will be, and an empty place for files to be ingested."""
-        directory = self._config.directory
-        self._staging = directory / "staging"
-        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging = self._directory.empty_staging()
         try:
-            self._staging.mkdir()
-        except OSError as error:
-            raise unusable_directory(directory, error) from error
-        try:
-            return current_directory(directory)
+            return self._directory.database()
         except StoreMissingError:
-            return directory / FIRST_GENERATION
+            return self._directory.next_database()
 
     def _check_identity(self, identity: Mapping[str, Any]) -> None:
         stored = self.identity()
@@ -278,42 +224,26 @@ class RocksWriter(RocksView):
             batch.delete_range(number_key(0), number_key(expired[-1] + 1), self._families["journal"])
             self._write(batch)
 
-    def checkpoint(self, name: str, manifest: Mapping[str, object]) -> None:
-        """Keep the present state as the immutable version `name`, and make it the parent of what follows.
-
-        1. Sync the log. 2. Link the files into a new directory under a temporary name, with the manifest.
-        3. Rename it. 4. Write the new parent into the head.
-        """
+    def keep(self, version: Version) -> None:
+        """Sync the log, keep the files as `version`, and let the head say that it descends from it."""
         self.sync()
-        versions = self._config.directory / "versions"
-        unfinished = versions / f".{name}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
         try:
-            Checkpoint(self._database).create_checkpoint(str(unfinished / "database"))
-            (unfinished / "manifest.json").write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-            shutil.rmtree(versions / name, ignore_errors=True)
-            unfinished.rename(versions / name)
+            self._versions.keep(version, lambda path: Checkpoint(self._database).create_checkpoint(str(path)))
         except Exception as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise named_error(error, versions) from error
-        self._head = replace(self._head, version=f"g{self._head.generation}.{name}")
+            raise named_error(error, self.path) from error
+        self._head = replace(self._head, version=version.id)
         batch = WriteBatch(raw_mode=True)
         batch.put(b"head", _pack_head(self._head))
         self._write(batch)
 
     def prune_versions(self, kept: int) -> None:
         """Delete all versions but the newest `kept`, and the schedule entries that only older ones needed."""
-        versions = self._config.directory / "versions"
-        found = sorted((path for path in versions.glob("[0-9]*")), key=lambda path: int(path.name))
-        if len(found) <= kept:
-            return
-        for path in found[:-kept]:
-            shutil.rmtree(path)
-        batch = WriteBatch(raw_mode=True)
-        oldest = int(found[-kept].name)
-        batch.delete_range(number_key(0), number_key(oldest + 1), self._families["schedule"])
-        self._write(batch)
+        oldest = self._versions.prune(kept)
+        if oldest is not None:
+            batch = WriteBatch(raw_mode=True)
+            first = number_key(oldest.id.batch_seq + 1)
+            batch.delete_range(number_key(0), first, self._families["schedule"])
+            self._write(batch)
 
     def close(self) -> None:
         """Let go of the database and of the directory."""
@@ -333,22 +263,12 @@ class RocksWriter(RocksView):
             self.sync()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that a crash leaves the old or the new one."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-
-
 def _pack_head(head: Head) -> bytes:
     return orjson.dumps(
         {
             "generation": head.generation,
             "batch_seq": head.batch_seq,
-            "version": head.version,
+            "version": str(head.version),
             "offsets": [[t, p, offset] for (t, p), offset in sorted(head.offsets.items())],
         }
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from state.store import FINGERPRINT_MEMO, SCORING_MEMO, Commit, TopicPartition
+from state.store import FINGERPRINT_MEMO, SCORING_MEMO, Commit, TopicPartition, Version, VersionId
 from stream.engine import Engine
 
 START = "start"
@@ -20,7 +20,7 @@ def begin(
     """
     previous = last_fingerprint(engine)
     if previous not in (None, fingerprint):
-        keep_base(engine, "fingerprint changed")
+        keep_version(engine, "fingerprint changed")
     head = engine.store.head()
     engine.store.commit(
         Commit(
@@ -38,27 +38,18 @@ def begin(
     )
 
 
-def base_is_due(engine: Engine) -> bool:
-    """Whether the newest base is so old that another must be kept."""
+def version_is_due(engine: Engine) -> bool:
+    """Whether the newest version is so old that another must be kept."""
     head = engine.store.head()
-    newest = int(head.version.rpartition(".")[2])
-    return head.batch_seq - newest >= engine.settings.state.base_interval_batches
+    return head.batch_seq - head.version.batch_seq >= engine.settings.state.base_interval_batches
 
 
-def keep_base(engine: Engine, reason: str) -> None:
-    """Flush and keep the state as a version from which the log can be learnt again; drop the oldest ones."""
+def keep_version(engine: Engine, reason: str) -> None:
+    """Flush and keep the state, so that the log can be learnt again from here; drop the oldest versions."""
     engine.flush()
     head = engine.store.head()
-    manifest = {
-        "version": str(head.batch_seq),
-        "batch_seq": head.batch_seq,
-        "generation": head.generation,
-        "parent": head.version,
-        "reason": reason,
-        "fingerprint": last_fingerprint(engine),
-        "positions": _triples(head.offsets),
-    }
-    engine.store.checkpoint(str(head.batch_seq), manifest)
+    here = VersionId(head.generation, head.batch_seq)
+    engine.store.keep(Version(here, head.version, reason, last_fingerprint(engine), head.offsets))
     engine.store.prune_versions(engine.settings.state.versions_kept)
 
 

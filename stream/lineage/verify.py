@@ -1,19 +1,19 @@
 """Proof that the state is what the log says: learn it again as the schedule recorded, and compare digests."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from state.digest import digest
 from state.errors import BrokerUnreachableError, StoreCorruptError
+from state.rocksdb.directory import Directory
 from state.rocksdb.reader import RocksReader
-from state.rocksdb.writer import RocksWriter, write_atomically
-from state.store import TopicPartition
+from state.rocksdb.versions import Versions
+from state.rocksdb.writer import RocksWriter
+from state.store import TopicPartition, Version
 from stream.config import LearnerSettings
 from stream.engine import BATCH, Engine
 from stream.events import Records, by_partition, concatenate
@@ -46,16 +46,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A state from which the log can be learnt again. `directory` is None for the empty state.
+    """A state from which the log can be learnt again: a version, or None for the empty one.
 
     `fingerprint` is that of the run which reached it; it goes on until the schedule begins another.
     """
 
-    name: str
     batch_seq: int
     positions: Mapping[TopicPartition, int]
-    directory: Path | None
-    fingerprint: str
+    fingerprint: str | None
+    version: Version | None
 
 
 def verify(
@@ -69,21 +68,25 @@ def verify(
     `progress` is told (micro-batches done, in all). A learner may run: the state as of the call is verified.
     """
     reader = RocksReader(settings.state.directory)
+    versions = Versions(Directory(settings.state.directory))
     try:
         schedule = list(reader.schedule())
         expected = digest(reader)
-        base, spans = _choose_base(settings, schedule, source)
+        base, spans = _choose_base(settings, versions, schedule, source)
         if base is None:
             return Verdict(None, expected, None, 0, None, spans)
         after = [(seq, entry) for seq, entry in schedule if seq > base.batch_seq]
-        replayed, difference = _learn_again(settings, source, scratch, base, after, progress)
+        replayed, difference = _learn_again(settings, source, scratch, versions, base, after, progress)
         return Verdict(replayed == expected, expected, replayed, len(after), difference, spans)
     finally:
         reader.close()
 
 
 def _choose_base(
-    settings: LearnerSettings, schedule: list[tuple[int, Mapping[str, Any]]], source: Source
+    settings: LearnerSettings,
+    versions: Versions,
+    schedule: list[tuple[int, Mapping[str, Any]]],
+    source: Source,
 ) -> tuple[Base | None, tuple[str, ...]]:
     """The oldest usable base, and in words why older ones are not."""
     current = fingerprint(settings)
@@ -92,7 +95,7 @@ def _choose_base(
     partitions = source.partitions()
     limits = source.limits(partitions)
     spans: list[str] = []
-    for base in _bases(settings.state.directory, starts):
+    for base in _bases(versions, starts):
         later = [seq for seq in foreign if seq > base.batch_seq]
         if base.fingerprint != current and base.batch_seq + 1 not in starts:
             later.append(base.batch_seq)
@@ -101,38 +104,46 @@ def _choose_base(
         missing = [tp for tp in positions if tp not in limits]
         if later:
             spans.append(
-                f"from base {base.name} (micro-batch {base.batch_seq}): micro-batch {max(later)} is of a run "
-                "with other settings, program or processor"
+                f"from base {base.batch_seq}: micro-batch {max(later)} is of a run with other settings, "
+                "program or processor"
             )
         elif missing:
-            spans.append(f"from base {base.name}: {_name(missing[0])} no longer exists")
+            spans.append(f"from base {base.batch_seq}: {_name(missing[0])} no longer exists")
         elif expired:
             low = limits[expired[0]][0]
             spans.append(
-                f"from base {base.name}: {_name(expired[0])} begins at {low}, the base stands at "
+                f"from base {base.batch_seq}: {_name(expired[0])} begins at {low}, the base stands at "
                 f"{positions[expired[0]]}"
             )
         elif not schedule or schedule[0][0] > base.batch_seq + 1:
-            spans.append(f"from base {base.name}: its schedule is no longer kept")
+            spans.append(f"from base {base.batch_seq}: its schedule is no longer kept")
+        elif damage := _damage(versions, base):
+            spans.append(f"from base {base.batch_seq}: {damage}")
         else:
             return base, tuple(spans)
     return None, tuple(spans) or ("the store has no base: it holds no schedule",)
+
+
+def _damage(versions: Versions, base: Base) -> str | None:
+    """What is wrong with a base's files, in words."""
+    try:
+        if base.version is not None:
+            versions.check(base.version)
+    except StoreCorruptError as error:
+        return str(error)
+    return None
 
 
 def _name(partition: TopicPartition) -> str:
     return f"{partition.topic} [{partition.partition}]"
 
 
-def _bases(directory: Path, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[Base]:
+def _bases(versions: Versions, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[Base]:
     """The empty state, then every version, oldest first."""
     if 1 in starts:
-        yield Base("0", 0, _positions(starts[1]["positions"]), None, starts[1]["fingerprint"])
-    manifests = (path / "manifest.json" for path in (directory / "versions").glob("[0-9]*"))
-    facts = [orjson.loads(path.read_bytes()) for path in manifests if path.exists()]
-    for manifest in sorted(facts, key=lambda manifest: manifest["batch_seq"]):
-        path = directory / "versions" / manifest["version"] / "database"
-        positions, seq = _positions(manifest["positions"]), manifest["batch_seq"]
-        yield Base(manifest["version"], seq, positions, path, manifest["fingerprint"])
+        yield Base(0, _positions(starts[1]["positions"]), starts[1]["fingerprint"], None)
+    for version in versions.all():
+        yield Base(version.id.batch_seq, version.positions, version.fingerprint, version)
 
 
 def _all_positions(base: Base, schedule: list[tuple[int, Mapping[str, Any]]]) -> dict[TopicPartition, int]:
@@ -152,6 +163,7 @@ def _learn_again(
     settings: LearnerSettings,
     source: Source,
     scratch: Path,
+    versions: Versions,
     base: Base,
     schedule: list[tuple[int, Mapping[str, Any]]],
     progress: Callable[[int, int], None],
@@ -160,9 +172,8 @@ def _learn_again(
     replica = settings.model_copy(
         update={"state": settings.state.model_copy(update={"directory": scratch, "sync": "never"})}
     )
-    if base.directory is not None:
-        shutil.copytree(base.directory, scratch / "generation-000001")
-        write_atomically(scratch / "generation", b"generation-000001\n")
+    if base.version is not None:
+        Directory(scratch).adopt(versions.database(base.version))
     writer = RocksWriter(replica.state, identity(replica), tuning=replica.rocksdb)
     try:
         engine = Engine(replica, writer)

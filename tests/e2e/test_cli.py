@@ -19,7 +19,8 @@ from rocksdict import AccessType
 from livefactor import Client
 from livefactor.settings import Settings, load
 from state.errors import ConfigError, ScorerError
-from state.rocksdb.database import current_directory, open_database
+from state.rocksdb.database import open_database
+from state.rocksdb.directory import Directory
 from state.rocksdb.writer import RocksWriter
 from state.store import Commit
 from stream.kafka import EmbeddedCluster, KafkaPublisher
@@ -209,7 +210,7 @@ def test_a_state_directory_that_is_a_file_is_one_message(tmp_path: Path, command
 def test_upgrade_of_another_format_says_what_can_be_done(tmp_path: Path):
     settings = load(None, {}, [f"state.directory={tmp_path}"])
     RocksWriter(settings.state, identity(settings)).close()
-    database = open_database(current_directory(tmp_path), AccessType.read_write())
+    database = open_database(Directory(tmp_path).database(), AccessType.read_write())
     database.put(b"identity", json.dumps({**identity(settings), "format": 99}).encode())
     database.close()
     done = livefactor("state", "upgrade", "--set", f"state.directory={tmp_path}")

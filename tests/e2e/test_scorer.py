@@ -141,7 +141,7 @@ def test_every_reply_says_which_state_answered(world: World) -> None:
     world.writer.heartbeat({PARTITION: now_ms() - 5_000})
     meta = world.recommend("u0", min_position=[position]).meta
     assert meta.batch_seq == world.toy.batch_seq
-    assert meta.version == world.writer.head().version
+    assert meta.version == str(world.writer.head().version)
     assert list(meta.positions) == [position]
     assert 5_000 <= meta.staleness_ms < 60_000
     assert world.score("u0", ["i0"]).meta.positions == meta.positions

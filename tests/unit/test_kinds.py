@@ -16,9 +16,9 @@ from state.kinds import Kind
 from state.memory import MemoryStore
 from state.rocksdb.reader import RocksReader
 from state.rocksdb.writer import RocksWriter
-from state.store import Reader
+from state.store import Reader, Writer
 from state.table import Table
-from stream.engine import Engine, Store
+from stream.engine import Engine
 from stream.lineage.bases import begin
 from stream.lineage.identity import identity
 
@@ -71,7 +71,9 @@ def fill(engine: Engine, ordinals: list[int], seed: int) -> None:
             span = table.lists.span(shelf)
             field[span] = random.integers(0, 1_000, span.stop - span.start).astype(field.dtype)
     table.mark(numbers)
-    engine.process([Feed(engine.store.head().offsets.get((INTERACTIONS, 0), 0))(event("a", f"i{seed}"))])
+    engine.process(
+        [Feed(offset=engine.store.head().offsets.get((INTERACTIONS, 0), 0))(event("a", f"i{seed}"))]
+    )
 
 
 def contents(table: Table) -> dict[int, tuple[object, ...]]:
@@ -92,19 +94,19 @@ def replica_of(engine: Engine, reader: Reader) -> Replica:
     return replica
 
 
-def memory(directory: Path) -> tuple[Store, Callable[[], Reader]]:
+def memory(directory: Path) -> tuple[Writer, Callable[[], Reader]]:
     store = MemoryStore()
     return store, store.reader
 
 
-def on_disk(directory: Path) -> tuple[Store, Callable[[], Reader]]:
+def on_disk(directory: Path) -> tuple[Writer, Callable[[], Reader]]:
     settings = in_directory(small_settings(), directory)
     return RocksWriter(settings.state, identity(settings)), lambda: RocksReader(directory)
 
 
 @pytest.mark.parametrize("open_store", [memory, on_disk])
 def test_rows_of_a_new_kind_go_all_the_way(
-    open_store: Callable[[Path], tuple[Store, Callable[[], Reader]]], tmp_path: Path
+    open_store: Callable[[Path], tuple[Writer, Callable[[], Reader]]], tmp_path: Path
 ) -> None:
     """Journal, flush, recovery, digest and scorer, before a flush, after it, and with a journal behind it."""
     settings = in_directory(small_settings(), tmp_path)
@@ -140,7 +142,7 @@ def test_a_change_on_one_shelf_alone_is_another_state() -> None:
     table.columns["level"][1, 2] += 1e-9
     table.mark(np.array([1]))
     for engine in (one, other):
-        engine.process([Feed(10)(event("a", "i5"))])
+        engine.process([Feed(offset=10)(event("a", "i5"))])
     assert digest(one.store) != digest(other.store)
 
 

@@ -21,7 +21,9 @@ from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME
 from state.codec import GLOBAL, USER, pack_schedule, single_rows
 from state.digest import digest
 from state.errors import StoreCorruptError
-from state.rocksdb.database import current_directory, number_key, open_database
+from state.rocksdb.database import number_key, open_database
+from state.rocksdb.directory import Directory
+from state.rocksdb.versions import Versions
 from state.rocksdb.writer import RocksWriter
 from state.store import Commit
 from stream.engine import BATCH, rows_hash
@@ -159,7 +161,7 @@ def test_the_first_batch_that_differs_is_named(place):
 
 
 def rewrite(place, batch_seq, entry):
-    database = open_database(current_directory(place.settings.state.directory), AccessType.read_write())
+    database = open_database(Directory(place.settings.state.directory).database(), AccessType.read_write())
     family = database.get_column_family("schedule")
     family.put(number_key(batch_seq), pack_schedule(entry))
     del family
@@ -215,6 +217,23 @@ def test_other_settings_make_a_new_base_and_verification_starts_there(place):
     late = place.verify()
     assert late.agrees is None
     assert len(late.spans) == 2
+
+
+def test_a_damaged_version_is_no_base_and_named(place):
+    place.publish(200)
+    place.learn()
+    place.change(learning={"batch_records_max": 25, "norm_max": 3.0})
+    place.publish(200, seed=2)
+    place.learn()
+    versions = Versions(Directory(place.settings.state.directory))
+    [version] = versions.all()
+    file = min(versions.database(version).glob("*.sst"))
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[:-1])
+    verdict = place.verify()
+    assert verdict.agrees is None
+    assert f"{file.name} is not the file that was kept" in verdict.spans[-1]
 
 
 def test_a_base_is_kept_now_and_then_and_old_ones_go_with_their_schedule(tmp_path):

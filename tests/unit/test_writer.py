@@ -24,9 +24,12 @@ from state.errors import (
     StoreLockedError,
     StoreMissingError,
 )
-from state.rocksdb.database import current_directory, open_database
+from state.rocksdb.database import open_database
+from state.rocksdb.directory import Directory, DirectoryLock
 from state.rocksdb.reader import RocksReader
-from state.rocksdb.writer import DirectoryLock, RocksWriter
+from state.rocksdb.versions import Versions
+from state.rocksdb.writer import RocksWriter
+from state.store import Version, VersionId
 
 IDENTITY = {
     "model": "films",
@@ -82,7 +85,7 @@ def test_another_identity_is_refused_by_name_and_changes_nothing(config, name, v
 
 def test_another_format_is_refused_and_lets_go_of_the_directory(config):
     filled(config)
-    database = open_database(current_directory(config.directory), AccessType.read_write())
+    database = open_database(Directory(config.directory).database(), AccessType.read_write())
     database.put(b"identity", orjson.dumps({**IDENTITY, "format": 99}))
     database.close()
     for _ in range(2):
@@ -101,7 +104,7 @@ def test_a_second_learner_is_refused_with_the_first_ones_process_id(config, writ
 def test_the_lock_ends_with_its_process(config):
     """However it ends: the kernel lets go."""
     script = (
-        "import sys, time, pathlib; from state.rocksdb.writer import DirectoryLock\n"
+        "import sys, time, pathlib; from state.rocksdb.directory import DirectoryLock\n"
         f"DirectoryLock(pathlib.Path({str(config.directory)!r})).acquire()\n"
         "print('mine', flush=True); time.sleep(60)"
     )
@@ -143,7 +146,7 @@ def test_a_directory_without_permission_is_named(config):
 
 
 def files(config, pattern):
-    found = sorted(current_directory(config.directory).glob(pattern))
+    found = sorted(Directory(config.directory).database().glob(pattern))
     assert found
     return found
 
@@ -205,24 +208,72 @@ def test_the_journal_is_trimmed_once_the_time_has_passed(config):
     store.close()
 
 
-def test_a_checkpoint_is_a_store_that_later_writes_do_not_touch(config, writer):
+def version(batch_seq, reason="test"):
+    return Version(VersionId(1, batch_seq), VersionId(1, 0), reason, "f", {store_checks.P0: batch_seq})
+
+
+def test_a_version_is_a_store_that_later_writes_do_not_touch(config, writer):
     commit(writer, users(u0=b"a"), offsets={store_checks.P0: 1})
     flush(writer, users(u0=b"a"), first_new={USER: 0})
-    writer.checkpoint("1", {"batch_seq": 1, "reason": "test"})
+    writer.keep(version(1))
     commit(writer, users(u0=b"b"), offsets={store_checks.P0: 2})
     flush(writer, users(u0=b"b"))
-    folder = config.directory / "versions" / "1"
-    assert orjson.loads((folder / "manifest.json").read_bytes()) == {"batch_seq": 1, "reason": "test"}
+    versions = Versions(Directory(config.directory))
+    assert versions.all() == [version(1)]
+    versions.check(version(1))
     restored = config.model_copy(update={"directory": config.directory / "copy"})
     restored.directory.mkdir()
-    (folder / "database").rename(restored.directory / "generation-000001")
+    adopted = Directory(restored.directory).adopt(versions.database(version(1)))
+    assert adopted == Directory(restored.directory).database() == restored.directory / "generation-000001"
     store = RocksWriter(restored, IDENTITY)
+    assert store.head().version == (1, 0), "what a version descends from, not itself"
     assert dict(store.head().offsets) == {store_checks.P0: 1}
     assert store_checks.scanned(store, USER) == {0: store_checks.row(b"u0", b"a")}
     store.close()
-    writer.checkpoint("1", {"batch_seq": 2})
+    versions.check(version(1))
+    writer.keep(version(1, "again"))
+    assert versions.all() == [version(1, "again")]
     assert [path.name for path in (config.directory / "versions").iterdir()] == ["1"]
-    assert orjson.loads((folder / "manifest.json").read_bytes()) == {"batch_seq": 2}
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "more"])
+def test_a_version_whose_files_have_changed_is_named(config, writer, damage):
+    commit(writer, users(u0=b"a"))
+    flush(writer, users(u0=b"a"), first_new={USER: 0})
+    writer.keep(version(1))
+    versions = Versions(Directory(config.directory))
+    file = min(versions.database(version(1)).glob("*.sst"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    # A new file of the same name: the old one is linked to the live store's.
+    file.unlink()
+    if damage in ("flipped", "cut"):
+        file.write_bytes(content if damage == "flipped" else content[:-1])
+    elif damage == "more":
+        versions.keep(version(1), lambda path: path.mkdir())
+        versions.check(version(1))
+        file.write_bytes(content)
+    with pytest.raises(StoreCorruptError, match=f"{file.name} is not the file that was kept"):
+        versions.check(version(1))
+
+
+def test_old_versions_go_and_an_unfinished_one_is_none(config, writer):
+    versions = Versions(Directory(config.directory))
+    assert versions.all() == []
+    for batch_seq in (1, 2, 9, 10):
+        versions.keep(version(batch_seq), lambda path: path.mkdir())
+    with pytest.raises(OSError, match="no room"):
+        versions.keep(version(11), fail)
+    (config.directory / "versions" / ".12").mkdir()
+    assert versions.all() == [version(n) for n in (1, 2, 9, 10)]
+    assert versions.prune(4) is None
+    assert versions.prune(2) == version(9)
+    assert versions.all() == [version(9), version(10)]
+
+
+def fail(path):
+    path.mkdir()
+    raise OSError("no room")
 
 
 def test_an_unfinished_flush_leaves_nothing_behind(config):
