@@ -31,6 +31,11 @@ class TopicsConfig(Section):
         description="Retention of interactions when `topics create` makes the topic.",
     )
 
+    @property
+    def consumed(self) -> tuple[str, ...]:
+        """Topics that a learner reads; `stream.engine` has a handler for each."""
+        return self.interactions, self.control
+
 
 class DecodeConfig(Section):
     """`[decode]`: what is let in."""

@@ -1,13 +1,17 @@
 """Commands to the sole writer: read from the control topic like any record, answered by an event."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
 from google.protobuf.message import DecodeError
 
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, Command, CommandResult
-from state.store import OutboxRecord
+from state.errors import RowsExhaustedError
+from state.store import CONTROL_MEMO, OutboxRecord
+from stream.config import LearnerSettings
+from stream.dead_letters import dead_letters
+from stream.effects import Effects
 from stream.events import Records, Rejected
 
 COMMAND_BYTES_MAX = 64 << 10
@@ -27,6 +31,37 @@ class Control:
     def restore(cls, packed: bytes) -> "Control":
         """Inverse of `pack`; nothing set yet where there is nothing stored."""
         return cls(**orjson.loads(packed)) if packed else cls()
+
+
+class ControlHandler:
+    """Implements `stream.effects.Handler`. `state` is what commands have set."""
+
+    def __init__(
+        self, settings: LearnerSettings, state: Control, obey: Callable[[Control], None], app_version: str
+    ) -> None:
+        """`obey` is told of `state` now and whenever a command has been carried out."""
+        self.topic = settings.topics.control
+        self.state = state
+        self._topics, self._model, self._app_version = settings.topics, settings.model.name, app_version
+        self._obey = obey
+        obey(state)
+
+    def prepare(self, records: Records, batch_seq: int) -> Callable[[], Effects]:
+        """Parse commands."""
+        commands, rejected = parse(records)
+        letters = dead_letters(records, rejected, self._topics.dlq, self._app_version)
+        return lambda: self._carry_out(commands, letters, batch_seq)
+
+    def refuse(self, record: Records, error: RowsExhaustedError) -> Effects:
+        """Commands need no rows."""
+        raise error
+
+    def _carry_out(
+        self, commands: Sequence[Command], letters: tuple[OutboxRecord, ...], batch_seq: int
+    ) -> Effects:
+        self.state, answers = carry_out(self.state, commands, self._model, self._topics.drift, batch_seq)
+        self._obey(self.state)
+        return Effects(outbox=(*answers, *letters), memo={CONTROL_MEMO: self.state.pack()})
 
 
 def parse(records: Records) -> tuple[list[Command], list[Rejected]]:

@@ -28,6 +28,7 @@ from state.errors import (
 from state.store import TopicPartition, Writer
 from stream.allocation import give_back
 from stream.config import LearnerSettings
+from stream.effects import Counts
 from stream.engine import Engine
 from stream.events import Records, by_partition
 from stream.lineage.bases import begin, keep_version, version_is_due
@@ -73,6 +74,7 @@ class Loop:
         store: Writer,
         *,
         accept_partitions: bool = False,
+        app_version: str = "unknown",
     ) -> None:
         self._settings, self._source, self._sink, self._store = settings, source, sink, store
         self._accept_partitions = accept_partitions
@@ -81,9 +83,9 @@ class Loop:
         self._in_flight = 0
         self._problem: str | None = None
         self._ends: Mapping[TopicPartition, int] = {}
-        self._learnt = 0
+        self._records, self._counts = 0, Counts()
         self._learnt_since = time.monotonic()
-        self.engine = Engine(settings, store)
+        self.engine = Engine(settings, store, app_version)
 
     def run(self, stop: Event, *, until_end: bool = False) -> None:
         """Learn until `stop` is set or, with `until_end`, until every partition has reached its present end.
@@ -158,16 +160,17 @@ class Loop:
 
     def _process(self, polled: Sequence[Records]) -> None:
         report = self.engine.process(polled)
-        self._learnt += report.records
+        self._records += report.records
+        self._counts += report.counts
         if self._pulse.beats("report", REPORT_MS):
             elapsed = time.monotonic() - self._learnt_since
             log.info(
                 "progress",
                 batch_seq=report.batch_seq,
-                records_per_second=round(self._learnt / max(elapsed, 1e-9)),
-                **report.counts,
+                records_per_second=round(self._records / max(elapsed, 1e-9)),
+                **self._counts.named(),
             )
-            self._learnt, self._learnt_since = 0, time.monotonic()
+            self._records, self._counts, self._learnt_since = 0, Counts(), time.monotonic()
 
     def _tell(self, polled: Sequence[Records]) -> None:
         if self._pulse.beats("heartbeat", HEARTBEAT_MS):

@@ -12,7 +12,6 @@ a candidate, else *cold*. An item that is no candidate is a miss for every model
 model gives the answer that it has for strangers.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from state.event_ids import EventIds
 from state.model import Model
 from state.scoring.neighbours import cosine_scores, directed_scores
 from stream.config import LearnerSettings, LearningConfig, SgdConfig
+from stream.effects import Counts
 from stream.evaluation.experts import Blend, Expert, Factors, ItemMean, ItemToItem, Query, popularities
 from stream.evaluation.panel import Panel, Scores
 from stream.evaluation.ranking import candidates
@@ -67,12 +67,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """The outcome. `counts` are the live model's steps', by name; `ratings` are of explicit feedback only."""
+    """The outcome. `counts` are the live model's steps'; `ratings` are of explicit feedback only."""
 
     events: int
     scores: Scores
     ratings: Mapping[str, Errors]
-    counts: Mapping[str, int]
+    counts: Counts
 
 
 class Replay:
@@ -104,7 +104,7 @@ class Replay:
         makers = self._makers()
         ranking = [name for name in names if name not in OF_RATINGS]
         self._panel = Panel({name: makers[name]() for name in ranking}, self._chosen_at, trace)
-        self._counts: Counter[str] = Counter()
+        self._counts = Counts()
         self._batch_seq = 0
         self.done = 0
 
@@ -139,7 +139,7 @@ class Replay:
     def result(self) -> Result:
         """What was measured so far."""
         errors = self._ratings.errors if self._ratings else {}
-        return Result(self.done, self._panel.scores(), errors, dict(self._counts))
+        return Result(self.done, self._panel.scores(), errors, self._counts)
 
     def _names(self) -> Sequence[str]:
         """The models asked for."""
@@ -233,7 +233,7 @@ class Replay:
         for name, step in self._steps.items():
             _, _, counts = step.learn(records, batch, self._batch_seq, ends)
             if name == self._main:
-                self._counts.update(counts)
+                self._counts += counts
         if self._ratings:
             self._ratings.learn()
         positive = np.flatnonzero(self._positive[self.done : self.done + len(batch)])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from importlib.metadata import version
 from threading import Event
 
 import numpy as np
@@ -34,9 +35,7 @@ def group(settings: LearnerSettings) -> str:
 
 def open_source(settings: LearnerSettings, request_timeout_ms: int = REQUEST_TIMEOUT_MS) -> KafkaSource:
     """The topics that a learner consumes."""
-    topics = settings.topics
-    consumed = (topics.interactions, topics.control)
-    return KafkaSource(settings.kafka, group(settings), consumed, request_timeout_ms)
+    return KafkaSource(settings.kafka, group(settings), settings.topics.consumed, request_timeout_ms)
 
 
 def run_learner(
@@ -67,7 +66,14 @@ def run_learner(
     try:
         source = open_source(settings, LEARNER_REQUEST_TIMEOUT_MS)
         sink = KafkaSink(settings.kafka)
-        loop = Loop(settings, source, sink, store, accept_partitions=accept_partitions)
+        loop = Loop(
+            settings,
+            source,
+            sink,
+            store,
+            accept_partitions=accept_partitions,
+            app_version=version("livefactor"),
+        )
         loop.run(stop, until_end=until_end)
     finally:
         for part in (source, sink, store):

@@ -6,8 +6,6 @@
 No clock, no randomness, no I/O: the same batch on the same model gives the same bits.
 """
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,6 +18,7 @@ from state.model import Model
 from state.neighbour_rows import pack_steps
 from state.store import Rows
 from stream.config import LearningConfig
+from stream.effects import Counts
 from stream.events import I32, I64, U8, U64, Changed, Interactions, Learnable, Records, Rejected
 from stream.learning import als
 from stream.learning.learner import Learner, refusals
@@ -35,11 +34,11 @@ Spans = tuple[U8, I64, I32, U64]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a micro-batch did: rows to commit, records to reject, and counts by name."""
+    """What a micro-batch did: rows to commit, records to reject, and counts."""
 
     rows: tuple[Rows, ...]
     rejected: tuple[Rejected, ...]
-    counts: Mapping[str, int]
+    counts: Counts
 
 
 class Evaluator(Protocol):
@@ -86,20 +85,18 @@ class Step:
 
     def learn(
         self, records: Records, interactions: Interactions, batch_seq: int, ends: I64 | None = None
-    ) -> tuple[Changed, tuple[Rejected, ...], Mapping[str, int]]:
-        """Learn one batch: rows that changed, records to reject, and counts by name.
+    ) -> tuple[Changed, tuple[Rejected, ...], Counts]:
+        """Learn one batch: rows that changed, records to reject, and counts.
 
         With `ends` int64 [m] it is not one micro-batch: one ends after each of these numbers of interactions,
         and what follows the last is the beginning of another.
         """
-        counts: Counter[str] = Counter(events=len(interactions))
         strength, meaningful = strengths(interactions, self._learning)
         wanted = meaningful | interactions.remove
         rejected = self._without_room(interactions, wanted)
         admitted = ~np.isin(interactions.record, [refusal.record for refusal in rejected])
         duplicate = self._duplicates(records, interactions, admitted)
         wanted &= admitted & ~duplicate
-        counts["duplicates"] = int(duplicate.sum())
         changed, learnt = _nothing(), 0
         ends = np.array([len(interactions)], np.int64) if ends is None else ends
         if wanted.any() or self._walk.is_due:
@@ -110,9 +107,15 @@ class Step:
             clock = self.model.clock
             changed = self._learn(events, batch_seq, born, np.searchsorted(known, ends))
             learnt = self.model.clock - clock
-        counts["frozen" if self.frozen else "learnt"] = int(wanted.sum()) if self.frozen else learnt
-        counts["not_learnt"] = int((admitted & ~duplicate).sum()) - counts["frozen"] - counts["learnt"]
-        counts.update({f"refused_{reason}": n for reason, n in changed.refused.items()})
+        frozen = int(wanted.sum()) if self.frozen else 0
+        counts = Counts(
+            events=len(interactions),
+            duplicates=int(duplicate.sum()),
+            learnt=learnt,
+            frozen=frozen,
+            not_learnt=int((admitted & ~duplicate).sum()) - frozen - learnt,
+            refused=changed.refused,
+        )
         return changed, rejected, counts
 
     def _duplicates(self, records: Records, interactions: Interactions, admitted: Mask) -> Mask:

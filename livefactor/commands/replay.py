@@ -1,6 +1,6 @@
 """`livefactor replay`: how good the model would have been on a recorded stream."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +34,7 @@ from livefactor.options import (
 
 if TYPE_CHECKING:
     from livefactor.replay.recording import Recording
+    from stream.effects import Counts
 
 COUNTS = {
     "not_learnt": "taught nothing: of weight 0, below learning.min_value, or without a rating",
@@ -127,14 +128,13 @@ def tell_of_file(recording: "Recording") -> None:
         note(recording.damage)
 
 
-def _tell_counts(counts: Mapping[str, int]) -> None:
+def _tell_counts(counts: "Counts") -> None:
     """Events that changed nothing, and updates that were refused."""
     for name, meaning in COUNTS.items():
-        if counts.get(name):
-            note(f"{counts[name]:,} events {meaning}")
-    for name, count in counts.items():
-        if name.startswith("refused_"):
-            note(f"{count:,} updates refused, rows kept as they were: {name.removeprefix('refused_')}")
+        if count := getattr(counts, name):
+            note(f"{count:,} events {meaning}")
+    for reason, count in counts.refused.items():
+        note(f"{count:,} updates refused, rows kept as they were: {reason}")
 
 
 def _print(facts: dict[str, Any]) -> None:

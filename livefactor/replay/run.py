@@ -122,7 +122,7 @@ def report(
             "first_bad_rows": [asdict(row) for row in recording.examples],
             "damage": recording.damage,
         },
-        "counts": dict(result.counts),
+        "counts": result.counts.named(),
         "config": config(settings),
         "protocol": protocol(settings, plan, k),
         "ranking": ranking(result.scores, k),

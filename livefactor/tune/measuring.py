@@ -134,10 +134,10 @@ def _figures(
 
 def _divergence(replay: Replay) -> str | None:
     """Why a replay does not count, in words, if it does not."""
-    counts = {name: count for name, count in replay.result().counts.items() if name.startswith("refused_")}
+    counts = replay.result().counts.refused
     if sum(counts.values()) <= REFUSED_SHARE_MAX * replay.done:
         return None
-    refused = ", ".join(f"{count:,} {name.removeprefix('refused_')}" for name, count in counts.items())
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     return f"diverged: updates refused in {replay.done:,} events: {refused}"
 
 

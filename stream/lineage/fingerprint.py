@@ -25,7 +25,10 @@ PROGRAM = (
     "stream/evaluation/*.py",
     *(
         f"stream/{name}.py"
-        for name in ("config", "control", "dead_letters", "engine", "events", "residency", "sampling", "step")
+        for name in (
+            *("config", "control", "dead_letters", "effects", "engine", "events", "interactions"),
+            *("residency", "sampling", "step"),
+        )
     ),
 )
 """Source files, as glob patterns, that decide the bits of the state: not those that only move them."""

@@ -137,7 +137,7 @@ def test_a_batch_that_needs_more_rows_than_fit_is_learnt_in_parts():
     engine = engine_with(state={"rows_max": 1_000, "items_max": 990}, learning={"algorithm": "sgd"})
     before = engine.store.head().batch_seq
     report = engine.process([Feed()(*[event(f"u{k}", "i") for k in range(30)])])
-    assert report.records == report.counts["learnt"] == 30
+    assert report.records == report.counts.learnt == 30
     assert engine.store.head().batch_seq == report.batch_seq >= before + 3
     assert engine.model.user_count == 30
 
@@ -147,12 +147,12 @@ def test_a_record_that_needs_more_rows_than_fit_is_a_dead_letter_and_learning_go
     engine = engine_with(state={"rows_max": 1_000, "items_max": 990, "history_max": 12})
     feed = Feed()
     reports = [engine.process([feed(event(f"u{k}", "popular"))]) for k in range(11)]
-    assert [report.counts["rejected"] for report in reports] == [0] * 10 + [1]
+    assert [report.counts.rejected for report in reports] == [0] * 10 + [1]
     ((_, letter),) = engine.store.outbox()
     headers = dict(letter.headers)
     assert headers["code"] == b"rows_exhausted"
     assert b"state.rows_max" in headers["reason"]
-    assert engine.process([feed(event("u0", "other"))]).counts["learnt"] == 1
+    assert engine.process([feed(event("u0", "other"))]).counts.learnt == 1
 
 
 def test_changed_rows_that_fill_the_bound_are_flushed():
@@ -232,7 +232,7 @@ def resolve(engine):
             others.vectors,
             *(model.globals[name] for name in names),
             others.size,
-            *engine.learner.penalties[:4],
+            *engine.step.learner.penalties[:4],
             np.zeros(table.size, np.uint8),
         )
 
@@ -264,7 +264,7 @@ def test_a_remove_finds_what_the_same_batch_has_added(learning):
         apart.process([feed(value)])
     assert history(together, "a") == history(apart, "a") == [("y", 4.0)]
     assert counts(together) == counts(apart) == {"a": 1, "x": 0, "y": 1}
-    assert report.counts["learnt"] == 3
+    assert report.counts.learnt == 3
 
 
 def test_a_remove_of_what_was_never_there_changes_nothing():
@@ -275,7 +275,7 @@ def test_a_remove_of_what_was_never_there_changes_nothing():
     removes = [event("a", "y", "remove"), event("b", "x", "remove"), event("c", "z", "remove")]
     report = engine.process([feed(*removes, event("a", "x", "impression"))])
     assert digest_of_rows(engine) == before
-    assert (report.counts["learnt"], report.counts["not_learnt"]) == (0, 4)
+    assert (report.counts.learnt, report.counts.not_learnt) == (0, 4)
     assert (engine.model.user_count, engine.model.item_count, engine.model.clock) == (1, 1, 1)
 
 
@@ -301,18 +301,18 @@ def test_duplicates_are_counted_and_not_learnt():
     feed = Feed()
     engine.process([feed(event("a", "x", event_id="1"), event("a", "x", event_id="1"), event("a", "x"))])
     report = engine.process([feed(event("a", "y", event_id="1"), event("a", "y", event_id="2"))])
-    assert (report.counts["duplicates"], report.counts["learnt"], report.counts["rejected"]) == (1, 1, 0)
+    assert (report.counts.duplicates, report.counts.learnt, report.counts.rejected) == (1, 1, 0)
     assert history(engine, "a") == [("x", 1.0), ("x", 1.0), ("y", 1.0)]
     restarted = Engine(engine.settings, engine.store)
-    assert restarted.process([feed(event("a", "z", event_id="2"))]).counts["duplicates"] == 1
+    assert restarted.process([feed(event("a", "z", event_id="2"))]).counts.duplicates == 1
     elsewhere = restarted.process([Feed()(event("a", "z", event_id="2"), partition=1)])
-    assert elsewhere.counts["learnt"] == 1
+    assert elsewhere.counts.learnt == 1
 
 
 def test_weightless_events_make_no_rows():
     engine = engine_with()
     report = engine.process([Feed()(event("a", "x", "impression"), event("a", "y", "impression", 5.0))])
-    assert (report.counts["not_learnt"], report.counts["learnt"]) == (2, 0)
+    assert (report.counts.not_learnt, report.counts.learnt) == (2, 0)
     assert (engine.model.user_count, engine.model.item_count) == (0, 0)
     assert engine.store.head().offsets
 
@@ -342,7 +342,7 @@ def test_a_full_catalogue_sends_new_items_to_the_dead_letters():
     report = engine.process(
         [feed(event("a", "i98"), event("a", "i99"), late, mixed, event("a", "i99"), event("d", "i5"))]
     )
-    assert (report.counts["rejected"], report.counts["learnt"]) == (2, 4)
+    assert (report.counts.rejected, report.counts.learnt) == (2, 4)
     assert (engine.model.item_count, slot(engine.model.users, "b"), slot(engine.model.users, "c")) == (
         100,
         -1,
@@ -354,7 +354,7 @@ def test_a_full_catalogue_sends_new_items_to_the_dead_letters():
     assert all(b"state.items_max" in dict(letter.headers)["reason"] for letter in letters)
     larger = Engine(small_settings(state={"items_max": 200}), store)
     replayed = larger.process([feed(late, mixed)])
-    assert (replayed.counts["learnt"], replayed.counts["duplicates"]) == (3, 0)
+    assert (replayed.counts.learnt, replayed.counts.duplicates) == (3, 0)
 
 
 def test_known_items_are_learnt_when_the_catalogue_is_full():
@@ -362,7 +362,7 @@ def test_known_items_are_learnt_when_the_catalogue_is_full():
     feed = Feed()
     engine.process([feed(*[event("a", f"i{k}") for k in range(100)])])
     report = engine.process([feed(*[event("b", f"i{k}") for k in range(100)])])
-    assert (report.counts["learnt"], report.counts["rejected"]) == (100, 0)
+    assert (report.counts.learnt, report.counts.rejected) == (100, 0)
 
 
 def test_dead_letters_say_where_they_come_from_and_why():
@@ -387,11 +387,11 @@ def test_dead_letters_say_where_they_come_from_and_why():
 def test_a_batch_counts_like_its_parts():
     parts = [event("a", "x"), event("a", "y", value=2.0), event("a", "x", "remove")]
     one, several = engine_with(), engine_with()
-    assert one.process([Feed()(batch(*parts))]).counts["learnt"] == 3
+    assert one.process([Feed()(batch(*parts))]).counts.learnt == 3
     several.process([Feed()(*parts)])
     assert history(one, "a") == history(several, "a")
     bad = one.process([Feed(offset=1)(batch(event("a", "z"), event("b", "z")))])
-    assert (bad.counts["rejected"], bad.counts["learnt"], slot(one.model.items, "z")) == (1, 0, -1)
+    assert (bad.counts.rejected, bad.counts.learnt, slot(one.model.items, "z")) == (1, 0, -1)
 
 
 @every_learner
@@ -406,14 +406,14 @@ def test_refused_updates_keep_the_old_rows_and_are_counted(learning):
     engine.process([feed(*likes)])
     before = engine.model.users.vectors[engine.model.users.slots].copy()
     report = engine.process([feed(*likes)])
-    assert report.counts["refused_norm"] >= 4
+    assert report.counts.refused["norm"] >= 4
     for table in (engine.model.users, engine.model.items):
         assert (np.linalg.norm(table.vectors, axis=1) <= 1e-2).all()
-    if report.counts["refused_norm"] >= 9:
+    if report.counts.refused["norm"] >= 9:
         np.testing.assert_array_equal(engine.model.users.vectors[engine.model.users.slots], before)
     else:
         assert learning.get("feedback") == "explicit"
-    assert (report.counts["learnt"], history(engine, "u1")) == (9, [("i1", 1.0), ("i1", 1.0)])
+    assert (report.counts.learnt, history(engine, "u1")) == (9, [("i1", 1.0), ("i1", 1.0)])
 
 
 def test_gramians_are_those_of_all_rows_whatever_was_evicted():
@@ -461,8 +461,8 @@ def test_freeze_and_resume_by_command():
     report = engine.process(
         [events(event("u1", "i2"), event("new", "i1"), event("u1", "x", "impression"), b"\x08?")]
     )
-    assert (report.counts["frozen"], report.counts["learnt"], report.counts["not_learnt"]) == (2, 0, 1)
-    assert report.counts["rejected"] == 1
+    assert (report.counts.frozen, report.counts.learnt, report.counts.not_learnt) == (2, 0, 1)
+    assert report.counts.rejected == 1
     assert digest_of_rows(engine) == before
     assert engine.prequential.total.scored == scored + 1
     assert (slot(engine.model.users, "new"), engine.model.clock) == (-1, 12)
@@ -470,13 +470,13 @@ def test_freeze_and_resume_by_command():
 
     _, answers = frozen_answer(engine, COMMAND_ACTION_RESUME, commands, command_id="r")
     assert (answers[-1].command_id, answers[-1].frozen) == ("r", False)
-    assert engine.process([events(event("new", "i1"))]).counts["learnt"] == 1
+    assert engine.process([events(event("new", "i1"))]).counts.learnt == 1
 
 
 def test_commands_come_before_the_events_of_their_batch():
     engine = engine_with()
     polled = [Feed()(event("a", "x")), Feed(CONTROL)(command(COMMAND_ACTION_FREEZE))]
-    assert engine.process(polled).counts["frozen"] == 1
+    assert engine.process(polled).counts.frozen == 1
     assert len(engine.store.head().offsets) == 2
 
 
@@ -507,7 +507,7 @@ def test_malformed_commands_are_dead_letters():
 def test_freezing_by_setting_outlives_a_resume():
     engine = engine_with(learning={"freeze": True})
     engine.process([Feed(CONTROL)(command(COMMAND_ACTION_RESUME))])
-    assert engine.process([Feed()(event("a", "x"))]).counts["frozen"] == 1
+    assert engine.process([Feed()(event("a", "x"))]).counts.frozen == 1
 
 
 def test_a_store_that_lost_its_journal_is_refused():

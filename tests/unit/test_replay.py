@@ -61,14 +61,14 @@ def test_only_positives_are_scored_and_only_what_is_learnt_is_a_candidate():
     result = replayed(stream(rows), settings(learning={"rank": 4, "min_value": 4}))
     assert result.scores.events.tolist() == [0, 2, 3]
     assert ranks(result) == [MISS, 1.0, MISS]
-    assert (result.counts["learnt"], result.counts["not_learnt"]) == (3, 2)
+    assert (result.counts.learnt, result.counts.not_learnt) == (3, 2)
 
 
 def test_a_duplicate_is_neither_scored_nor_counted():
     row = {"user_id": "a", "item_id": "x", "event_id": "once"}
     result = replayed(stream([row, row, {"user_id": "b", "item_id": "x"}]))
     assert result.scores.events.tolist() == [0, 2]
-    assert result.counts["duplicates"] == 1
+    assert result.counts.duplicates == 1
 
 
 def test_a_removed_like_leaves_history_and_candidates():

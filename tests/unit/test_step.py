@@ -33,8 +33,8 @@ def test_every_event_is_counted_once(frozen, items_max):
         decoded = Decoder(small_settings().decode).decode(records).interactions
         refused = np.isin(decoded.record, [rejection.record for rejection in outcome.rejected]).sum()
         parts = ("duplicates", "not_learnt", "learnt", "frozen")
-        assert counts["events"] == len(decoded) == sum(counts[name] for name in parts) + refused
-        assert min(counts.values()) >= 0
+        assert counts.events == len(decoded) == sum(getattr(counts, name) for name in parts) + refused
+        assert min(getattr(counts, name) for name in parts) >= 0
     assert step.model.item_count <= items_max
 
 
@@ -61,7 +61,7 @@ def test_new_rows_are_numbered_in_event_order():
 
 def test_a_batch_without_interactions_is_a_batch():
     outcome = run(step_of(), Feed()(b"\x08rubbish"))
-    assert (outcome.rows, outcome.rejected, outcome.counts["events"]) == ((), (), 0)
+    assert (outcome.rows, outcome.rejected, outcome.counts.events) == ((), (), 0)
 
 
 def test_the_same_batches_give_the_same_bits():
@@ -77,5 +77,5 @@ def test_the_same_batches_give_the_same_bits():
 def test_event_ids_are_those_of_a_partition():
     step = step_of()
     run(step, Feed()(event("a", "x", event_id="1"), partition=0))
-    assert run(step, Feed(offset=1)(event("a", "x", event_id="1"), partition=1), 2).counts["learnt"] == 1
-    assert run(step, Feed(offset=2)(event("a", "x", event_id="1"), partition=0), 3).counts["duplicates"] == 1
+    assert run(step, Feed(offset=1)(event("a", "x", event_id="1"), partition=1), 2).counts.learnt == 1
+    assert run(step, Feed(offset=2)(event("a", "x", event_id="1"), partition=0), 3).counts.duplicates == 1

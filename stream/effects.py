@@ -1,0 +1,90 @@
+"""What a topic's records do, and what came of events: values on the way to a commit."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from state.errors import RowsExhaustedError
+from state.store import OutboxRecord, Rows
+from stream.events import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Events by what became of them; each is `learnt`, `frozen`, `not_learnt`, a duplicate or rejected.
+
+    `refused`: updates of rows that were refused, by reason. `rejected` and `key_mismatches` count records.
+    """
+
+    events: int = 0
+    duplicates: int = 0
+    learnt: int = 0
+    frozen: int = 0
+    not_learnt: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    rejected: int = 0
+    key_mismatches: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.events + other.events,
+            self.duplicates + other.duplicates,
+            self.learnt + other.learnt,
+            self.frozen + other.frozen,
+            self.not_learnt + other.not_learnt,
+            Counter(self.refused) + Counter(other.refused),
+            self.rejected + other.rejected,
+            self.key_mismatches + other.key_mismatches,
+        )
+
+    def named(self) -> dict[str, int]:
+        """For logs and reports, what is seldom only if there was any: `refused_norm` and the like."""
+        seldom = {
+            "frozen": self.frozen,
+            "rejected": self.rejected,
+            "key_mismatches": self.key_mismatches,
+            **{f"refused_{reason}": count for reason, count in self.refused.items()},
+        }
+        return {
+            "events": self.events,
+            "duplicates": self.duplicates,
+            "learnt": self.learnt,
+            "not_learnt": self.not_learnt,
+            **{name: count for name, count in seldom.items() if count},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What records do to a store: rows of the journal, outgoing records, memos; and what is to be counted."""
+
+    rows: tuple[Rows, ...] = ()
+    outbox: tuple[OutboxRecord, ...] = ()
+    memo: Mapping[str, bytes] = field(default_factory=dict)
+    counts: Counts = Counts()
+
+    def __add__(self, other: "Effects") -> "Effects":
+        return Effects(
+            self.rows + other.rows,
+            self.outbox + other.outbox,
+            {**self.memo, **other.memo},
+            self.counts + other.counts,
+        )
+
+
+class Handler(Protocol):
+    """What is done with the records of one topic."""
+
+    topic: str
+
+    def prepare(self, records: Records, batch_seq: int) -> Callable[[], Effects]:
+        """Do what may fail, and return what then changes the model.
+
+        Raises RowsExhaustedError if the rows that the records need do not fit; then nothing has changed.
+        """
+        ...
+
+    def refuse(self, record: Records, error: RowsExhaustedError) -> Effects:
+        """What becomes of one record that needs more rows than fit."""
+        ...

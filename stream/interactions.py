@@ -1,0 +1,81 @@
+"""The interactions topic: decode, make rows resident, learn; what cannot be used goes to the dead letters."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from state.errors import RowsExhaustedError
+from state.store import PREQUENTIAL_MEMO
+from stream.config import LearnerSettings
+from stream.dead_letters import dead_letters
+from stream.effects import Counts, Effects
+from stream.evaluation.prequential import Prequential
+from stream.events import Decoded, Interactions, Records, Rejected
+from stream.intake.decode import Decoder
+from stream.residency import Residency
+from stream.step import Step
+
+
+class InteractionsHandler:
+    """Implements `stream.effects.Handler`."""
+
+    def __init__(
+        self,
+        settings: LearnerSettings,
+        step: Step,
+        residency: Residency,
+        prequential: Prequential,
+        make_room: Callable[[], None],
+        app_version: str,
+    ) -> None:
+        """`make_room` flushes, so that rows may leave memory which had changed."""
+        self.topic = settings.topics.interactions
+        self._step, self._residency, self._prequential = step, residency, prequential
+        self._make_room = make_room
+        self._decoder = Decoder(settings.decode, settings.topics.framing)
+        self._dlq, self._app_version = settings.topics.dlq, app_version
+
+    def prepare(self, records: Records, batch_seq: int) -> Callable[[], Effects]:
+        """Decode, and bring in every row that learning will read."""
+        decoded = self._decoder.decode(records)
+        try:
+            self._load(decoded.interactions, batch_seq)
+        except RowsExhaustedError:
+            self._make_room()
+            try:
+                self._load(decoded.interactions, batch_seq)
+            except RowsExhaustedError:
+                self._residency.unpin(batch_seq)
+                raise
+        return lambda: self._learn(records, decoded, batch_seq)
+
+    def refuse(self, record: Records, error: RowsExhaustedError) -> Effects:
+        """It goes to the dead letters."""
+        reason = f"the record alone needs more rows than fit: {error}"
+        return self._reject(record, (Rejected(0, "learn", reason, "rows_exhausted"),))
+
+    def _load(self, interactions: Interactions, batch_seq: int) -> None:
+        model, buffer = self._step.model, interactions.buffer
+        created = self._residency.by_id(
+            buffer, interactions.user_start, interactions.user_length, interactions.user_hash, batch_seq
+        )
+        if self._step.learner.keeps_item_history and not self._residency.complete:
+            items = model.items.find(
+                buffer, interactions.item_start, interactions.item_length, interactions.item_hash
+            )
+            _, users, _ = model.items.histories(np.unique(items[items >= 0]))
+            self._residency.by_ordinal(users, created, batch_seq)
+
+    def _learn(self, records: Records, decoded: Decoded, batch_seq: int) -> Effects:
+        outcome = self._step(records, decoded.interactions, batch_seq)
+        measured = self._prequential.take_changed()
+        learnt = Effects(
+            outcome.rows,
+            memo={PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {},
+            counts=outcome.counts + Counts(key_mismatches=decoded.key_mismatches),
+        )
+        return learnt + self._reject(records, (*decoded.rejected, *outcome.rejected))
+
+    def _reject(self, records: Records, rejected: Sequence[Rejected]) -> Effects:
+        letters = dead_letters(records, rejected, self._dlq, self._app_version)
+        return Effects(outbox=letters, counts=Counts(rejected=len(rejected)))
