@@ -3,12 +3,16 @@
 The invariant: *one request sees one state*. Everything here runs on one thread; `Follower.refresh` is one
 critical section without an await, and a request reads user, items and head between two of them.
 
+A replica of another history of the store, as after the start of another learner, is loaded aside, in a
+thread, while the old one answers; it is swapped in between two requests.
+
 Items are dense in memory. Of the users, those changed since the last flush are (the *overlay*); any
 other user is one row away in the row family, which the reader's view holds still until the next refresh.
 """
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from itertools import islice
 
@@ -191,14 +195,34 @@ def _warm_up(spec: ScoringSpec) -> None:
             score(replica.catalogue, someone, replica.items([name]), now_ms=0)
 
 
+Load = Callable[[], Replica | None]
+"""Builds a replica; None if the view is torn."""
+
+
+def at_once(load: Load) -> "Future[Replica | None]":
+    """Load here and now."""
+    done: Future[Replica | None] = Future()
+    done.set_result(load())
+    return done
+
+
 class Follower:
     """Keeps a replica as new as the store; survives whatever happens to the store."""
 
     def __init__(
-        self, open_reader: Callable[[], Reader], incarnation: Callable[[], Hashable], bounds: Bounds
+        self,
+        open_reader: Callable[[], Reader],
+        incarnation: Callable[[], Hashable],
+        bounds: Bounds,
+        aside: Callable[[Load], "Future[Replica | None]"] = at_once,
     ) -> None:
-        """Both may raise; when what `incarnation` returns changes, the open reader is good no longer."""
+        """The first two may raise; when what `incarnation` returns changes, the reader is good no longer.
+
+        `aside` loads a replica while another answers, such as the `submit` of an executor.
+        """
         self._open_reader, self._incarnation, self._bounds = open_reader, incarnation, bounds
+        self._aside = aside
+        self._loading: Future[Replica | None] | None = None
         self._reader: Reader | None = None
         self._reader_incarnation: Hashable = None
         self._refreshed = asyncio.Event()
@@ -212,14 +236,23 @@ class Follower:
 
         A view can be torn: the journal already trimmed while the flush that allowed it is not yet visible, or
         a flush visible before the head it belongs to. Then the replica stays as it is until the next refresh.
+        So it does while another is loaded, whose view must hold still.
         """
+        if self._loading is not None and not self._loading.done():
+            return
         try:
+            self._take_loaded()
             reader = self._current_reader()
             reader.catch_up()
             self._follow(reader, reader.head())
         except Exception:
             self._abandon()
             raise
+
+    @property
+    def loading(self) -> bool:
+        """Whether a replica is being loaded aside."""
+        return self._loading is not None
 
     async def refreshed(self) -> None:
         """Wait for the end of the next refresh, successful or not."""
@@ -231,7 +264,10 @@ class Follower:
         waiters.set()
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Let go of the store, once nobody loads from it."""
+        if self._loading is not None:
+            wait([self._loading])
+            self._loading = None
         self._abandon()
         replica, self.replica = self.replica, None
         if replica is not None:
@@ -250,7 +286,13 @@ class Follower:
         if head.flushed_through > head.batch_seq:
             self.torn_count += 1
             return
-        if replica is None or replica.reader is not reader or not _continues(replica.head, head):
+        if replica is None or replica.reader is not reader:
+            spec, bounds = _spec(head), self._bounds
+            self._loading = self._aside(lambda: _load(reader, spec, bounds, head))
+            if self._loading.done():
+                self._take_loaded()
+            return
+        if not _continues(replica.head, head):
             self._reload(reader, head)
             return
         entries = _pending(reader, replica.head.batch_seq, head, self._bounds.overlay_bytes_max)
@@ -262,14 +304,22 @@ class Follower:
             self.torn_count += 1
 
     def _reload(self, reader: Reader, head: Head) -> None:
-        """Build a replica anew; the old one answers until then."""
-        replica = Replica(reader, _spec(head), self._bounds)
-        if not replica.load(head):
+        """Load anew from the reader of the present replica, which cannot answer from its view any more."""
+        self._take(_load(reader, _spec(head), self._bounds, head))
+
+    def _take_loaded(self) -> None:
+        """Swap in the replica that was loaded aside, if one was; raises what kept it from being loaded."""
+        loading, self._loading = self._loading, None
+        if loading is not None:
+            self._take(loading.result())
+
+    def _take(self, replica: Replica | None) -> None:
+        if replica is None:
             self.torn_count += 1
             return
         self.reload_count += 1
         old, self.replica = self.replica, replica
-        if old is not None and old.reader is not reader:
+        if old is not None and old.reader is not replica.reader:
             old.reader.close()
 
     def _abandon(self) -> None:
@@ -300,9 +350,16 @@ def _refresh(follower: Follower) -> str:
     except Exception as error:
         _log.exception("refreshing failed in an unexpected way")
         return f"refreshing failed: {type(error).__name__}: {error}"
+    if follower.loading:
+        return "" if follower.replica else "the store is being loaded"
     if follower.replica is None:
         return "the journal of the store does not reach from its last flush to its head yet"
     return ""
+
+
+def _load(reader: Reader, spec: ScoringSpec, bounds: Bounds, head: Head) -> Replica | None:
+    replica = Replica(reader, spec, bounds)
+    return replica if replica.load(head) else None
 
 
 def _continues(old: Head, new: Head) -> bool:

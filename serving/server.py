@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,14 @@ def run(
     """
     warm_up()
     bounds = Bounds(state.rows_max, state.items_max, config.overlay_bytes_max)
-    follower = Follower(
-        lambda: open_reader(state.directory, model), lambda: incarnation(state.directory), bounds
-    )
-    asyncio.run(serve(follower, config, topic, started))
+    with ThreadPoolExecutor(1, "replica") as executor:
+        follower = Follower(
+            lambda: open_reader(state.directory, model),
+            lambda: incarnation(state.directory),
+            bounds,
+            executor.submit,
+        )
+        asyncio.run(serve(follower, config, topic, started))
 
 
 def open_reader(directory: Path, model: ModelConfig) -> RocksReader:

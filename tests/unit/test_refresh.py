@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from scorer_process import spawn
 from toy_model import BOUNDS, IDENTITY, SPEC, ToyModel
 
 from serving.ranker import recommend
-from serving.refresh import Bounds, Follower, Replica, follow
+from serving.refresh import Bounds, Follower, Load, Replica, follow
 from state.errors import StoreError, StoreMissingError
 from state.memory import MemoryReader, MemoryStore
 from state.rocksdb.writer import RocksWriter
@@ -208,6 +209,74 @@ def test_a_new_generation_replaces_the_old_one() -> None:
     follower.refresh()
     assert_same(replica_of(follower), second)
     assert replica_of(follower).user(b"u0") is None
+
+
+class Aside:
+    """An executor that carries out what it was given when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Load, Future[Replica | None]]] = []
+
+    def __call__(self, load: Load) -> "Future[Replica | None]":
+        self.waiting.append((load, Future()))
+        return self.waiting[-1][1]
+
+    def finish(self, error: Exception | None = None) -> None:
+        load, future = self.waiting.pop()
+        if error:
+            future.set_exception(error)
+        else:
+            future.set_result(load())
+
+
+def test_the_old_replica_answers_until_the_new_one_is_loaded() -> None:
+    """Another learner's store is loaded aside; what it commits meanwhile is followed afterwards."""
+    old, new, aside = MemoryStore(IDENTITY), MemoryStore(IDENTITY), Aside()
+    first, second = ToyModel(1), ToyModel(2)
+    first.commit(old, USERS, ITEMS)
+    second.commit(new, USERS, ITEMS[:3])
+    stores = [old]
+    follower = Follower(lambda: stores[0].reader(), lambda: id(stores[0]), MEMORY, aside)
+    follower.refresh()
+    assert (follower.replica, follower.loading) == (None, True)
+    aside.finish()
+    follower.refresh()
+    assert_same(replica_of(follower), first)
+    stores[0] = new
+    follower.refresh()
+    for _ in range(3):
+        second.commit(new, ["u1"], ["i1"])
+        follower.refresh()
+        assert follower.loading
+        assert_same(replica_of(follower), first)
+    assert len(aside.waiting) == 1, "one load at a time"
+    aside.finish()
+    follower.refresh()
+    assert not follower.loading
+    assert_same(replica_of(follower), second)
+    assert replica_of(follower).head.batch_seq == 4
+
+
+def test_a_load_that_fails_leaves_the_old_replica_and_is_tried_again() -> None:
+    old, new, aside = MemoryStore(IDENTITY), MemoryStore(IDENTITY), Aside()
+    first, second = ToyModel(1), ToyModel(2)
+    first.commit(old, USERS, ITEMS)
+    second.commit(new, USERS, ITEMS[:3])
+    stores = [old]
+    follower = Follower(lambda: stores[0].reader(), lambda: id(stores[0]), MEMORY, aside)
+    follower.refresh()
+    aside.finish()
+    follower.refresh()
+    stores[0] = new
+    follower.refresh()
+    aside.finish(StoreError("a file is damaged"))
+    with pytest.raises(StoreError, match="damaged"):
+        follower.refresh()
+    assert_same(replica_of(follower), first)
+    follower.refresh()
+    aside.finish()
+    follower.refresh()
+    assert_same(replica_of(follower), second)
 
 
 def test_a_flush_that_is_visible_before_its_head_is_not_served() -> None:
