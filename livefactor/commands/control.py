@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from stream.kafka import KafkaSource
 
 FLUSH_TIMEOUT_MS = 10_000
-POLL_RECORDS = 1_000
-POLL_MS = 100
 
 app = typer.Typer(help="Orders to the learner: freeze, resume, status.", no_args_is_help=True)
 
@@ -128,16 +126,19 @@ def send(settings: Settings, action: int, reason: str, timeout_s: float) -> "Com
 
 def _await_answer(source: "KafkaSource", command_id: str, timeout_s: float) -> "CommandResult":
     from protos.events_pb2 import CommandResult
+    from stream.log_reader import polls
 
     deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        for records in source.poll(POLL_RECORDS, POLL_MS):
+    for polled in polls(source):
+        for records in polled:
             for value, headers in zip(records.values, records.headers, strict=True):
                 if value is None or dict(headers or ()).get("ce-type") != b"livefactor.v1.CommandResult":
                     continue
                 result = CommandResult.FromString(value)
                 if result.command_id == command_id:
                     return result
+        if time.monotonic() > deadline_s:
+            break
     raise CommandUnansweredError(
         f"no learner answered within {timeout_s:g} s: see that one runs for this model. The command "
         f"{command_id} stays in the log and will be carried out when one does"

@@ -86,8 +86,8 @@ def resend(
 
 def _read(settings: Settings) -> "DeadLetters":
     from livefactor.dead_letters import collect
-    from livefactor.topic_scan import scan
     from stream.kafka import KafkaSource
+    from stream.log_reader import scan
 
     with closing(KafkaSource(settings.kafka, "livefactor.dlq", (settings.topics.dlq,))) as source:
         return collect(scan(source))

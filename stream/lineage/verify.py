@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from state.digest import digest
-from state.errors import BrokerUnreachableError, StoreCorruptError
+from state.errors import StoreCorruptError
 from state.rocksdb.directory import Directory
 from state.rocksdb.reader import RocksReader
 from state.rocksdb.versions import Versions
@@ -16,16 +14,11 @@ from state.rocksdb.writer import RocksWriter
 from state.store import TopicPartition, Version
 from stream.config import LearnerSettings
 from stream.engine import BATCH, Engine
-from stream.events import Records, by_partition, concatenate
 from stream.lineage.bases import START, begin
 from stream.lineage.fingerprint import fingerprint, learnt_settings
 from stream.lineage.identity import identity
+from stream.log_reader import Portions
 from stream.source import Source
-
-POLL_RECORDS = 10_000
-POLL_MS = 200
-PATIENCE_POLLS = 150
-"""Empty polls in a row after which the log is taken to have lost the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +170,7 @@ def _learn_again(
     writer = RocksWriter(replica.state, identity(replica), tuning=replica.rocksdb)
     try:
         engine = Engine(replica, writer)
-        log = _Log(source, _all_positions(base, schedule))
+        log = Portions(source, _all_positions(base, schedule))
         difference: int | None = None
         for done, (batch_seq, entry) in enumerate(schedule):
             progress(done, len(schedule))
@@ -196,45 +189,3 @@ def _learn_again(
         return digest(writer), difference
     finally:
         writer.close()
-
-
-class _Log:
-    """The log, read again in exactly the portions that the schedule names."""
-
-    def __init__(self, source: Source, positions: Mapping[TopicPartition, int]) -> None:
-        self._source = source
-        self._pending: dict[TopicPartition, list[Records]] = {partition: [] for partition in positions}
-        source.assign(positions)
-
-    def take(self, ranges: list[tuple[str, int, int, int]]) -> list[Records]:
-        """The records of some ranges, one `Records` per topic."""
-        topics: dict[str, list[Records]] = {}
-        for topic, partition, first, following in sorted(ranges):
-            block = self._take(TopicPartition(topic, partition), following)
-            if not len(block) or int(block.offsets[0]) != first:
-                raise StoreCorruptError(
-                    f"{topic} [{partition}] has no record at offset {first}, where the schedule says one was "
-                    "learnt: the log was changed or compacted; it cannot be verified"
-                )
-            topics.setdefault(topic, []).append(block)
-        return [concatenate(blocks) for blocks in topics.values()]
-
-    def _take(self, partition: TopicPartition, following: int) -> Records:
-        """What is pending of a partition below offset `following`, polling until the last record is there."""
-        pending = self._pending[partition]
-        empty_polls = 0
-        while not pending or int(pending[-1].offsets[-1]) < following - 1:
-            polled = self._source.poll(POLL_RECORDS, POLL_MS)
-            for records in polled:
-                for found, block in by_partition(records):
-                    self._pending[found].append(block)
-            empty_polls = 0 if polled else empty_polls + 1
-            if empty_polls == PATIENCE_POLLS:
-                raise BrokerUnreachableError(
-                    f"{_name(partition)} gave no record for {PATIENCE_POLLS * POLL_MS // 1000} s and offset "
-                    f"{following - 1} is wanted: {self._source.problem() or 'it may have expired meanwhile'}"
-                )
-        whole = concatenate(pending)
-        cut = int(np.searchsorted(whole.offsets, following))
-        self._pending[partition] = [whole[cut:]] if cut < len(whole) else []
-        return whole[:cut]
