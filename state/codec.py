@@ -22,7 +22,7 @@ from state.copying import copy_bytes
 from state.errors import FormatMismatchError, StoreCorruptError
 from state.prefetch import prefetch
 from state.scoring.popularity import DECAYS
-from state.store import I64, U8, JournalEntry, Rows
+from state.store import I64, JournalEntry, Rows
 
 FORMAT = 1
 """Version of all that this module and `state.rocksdb` write; raised when old bytes can no longer be read."""
@@ -326,17 +326,4 @@ def rows_size(id_length: npt.NDArray[np.int32], entry_length: npt.NDArray[np.int
         + id_length.astype(np.int64)
         + layout.fixed_bytes
         + entry_length.astype(np.int64) * layout.entry_bytes
-    )
-
-
-def concatenate(blocks: list[Rows]) -> Rows:
-    """Blocks of one kind, with ascending ordinals throughout, as one."""
-    bounds = [np.zeros(1, np.int64)]
-    offset = 0
-    for block in blocks:
-        bounds.append(block.bounds[1:] - block.bounds[0] + offset)
-        offset += int(block.bounds[-1] - block.bounds[0])
-    data: U8 = np.concatenate([block.data[block.bounds[0] : block.bounds[-1]] for block in blocks])
-    return Rows(
-        blocks[0].kind, np.concatenate([block.ordinals for block in blocks]), np.concatenate(bounds), data
     )

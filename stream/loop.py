@@ -6,7 +6,8 @@ Each turn:
     2. poll records
     3. process them: one micro-batch, one atomic commit
     4. say how fresh the state is, and tell lag tools where it stands
-    5. move a slice of changed rows from the journal to the row family
+    5. notice partitions that were added
+    6. move a slice of changed rows from the journal to the row family, and keep a version when one is due
 
 A turn either happens whole or, after a crash, not at all: the log is then read again from the
 offsets in the store.
@@ -86,6 +87,11 @@ class Loop:
         self._records, self._counts = 0, Counts()
         self._learnt_since = time.monotonic()
         self.engine = Engine(settings, store, app_version)
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from learning, in words as they were logged; None when nothing does."""
+        return self._problem
 
     def run(self, stop: Event, *, until_end: bool = False) -> None:
         """Learn until `stop` is set or, with `until_end`, until every partition has reached its present end.

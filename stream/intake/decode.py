@@ -17,7 +17,7 @@ Codes of `Rejected`, which dashboards and scripts may rely on:
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -197,8 +197,8 @@ def _merge(quick: Interactions, slow: Interactions) -> Interactions:
     """Both in one, ordered by record and part: no record is in both, and each is in order already."""
     if len(slow) == 0:
         return quick
-    slow.user_start[:] += len(quick.buffer)
-    slow.item_start[:] += len(quick.buffer)
+    shift = len(quick.buffer)
+    slow = replace(slow, user_start=slow.user_start + shift, item_start=slow.item_start + shift)
     order = np.argsort(np.concatenate((quick.record, slow.record)), kind="stable")
     return Interactions(
         buffer=np.concatenate((quick.buffer, slow.buffer)),

@@ -13,7 +13,6 @@ from state.codec import (
     GLOBAL,
     ITEM,
     USER,
-    concatenate,
     pack_journal,
     pack_schedule,
     single_rows,
@@ -191,14 +190,3 @@ def test_outbox_records_come_back_as_they_were(record):
 )
 def test_schedule_entries_come_back_as_they_were(content):
     assert unpack_schedule(pack_schedule({"content": content})) == {"content": content}
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.dictionaries(st.integers(0, 9), st.binary(max_size=9), min_size=1), min_size=1, max_size=4)
-)
-def test_blocks_are_joined_in_order(parts):
-    blocks = [single_rows(USER, {100 * i + o: v for o, v in part.items()}) for i, part in enumerate(parts)]
-    expected = [(o, block.row(i)) for block in blocks for i, o in enumerate(block.ordinals.tolist())]
-    joined = concatenate(blocks)
-    assert [(o, joined.row(i)) for i, o in enumerate(joined.ordinals.tolist())] == expected

@@ -260,14 +260,14 @@ def test_a_broker_that_goes_away_is_waited_for():
     with Running(learner.loop()) as running:
         wait_until(lambda: running.loop.engine.model.clock == 30)
         learner.log.stop()
-        wait_until(lambda: running.loop._problem is not None)
+        wait_until(lambda: running.loop.problem is not None)
         before = learner.store.head().applied_through_ms
         learner.sink.wait_for_turns(20)
         assert learner.store.head().applied_through_ms == before
         learner.publish(30, start=30)
         learner.log.start()
         wait_until(lambda: running.loop.engine.model.clock == 60)
-        wait_until(lambda: running.loop._problem is None)
+        wait_until(lambda: running.loop.problem is None)
 
 
 def test_freshness_moves_on_while_nothing_happens():
@@ -286,7 +286,7 @@ def test_learning_waits_when_the_outbox_is_full_and_goes_on_when_it_drains():
         learner.log.append(INTERACTIONS, 0, b"\x08" + b"rubbish" * 100, b"k")
     learner.publish(3)
     with Running(learner.loop()) as running:
-        wait_until(lambda: running.loop._problem and "outbox holds" in running.loop._problem)
+        wait_until(lambda: running.loop.problem and "outbox holds" in running.loop.problem)
         stands = learner.store.head().offsets[position(0)]
         assert (1 << 16) < learner.store.outbox_bytes < 3 * (1 << 16)
         assert 0 < stands < 300
@@ -294,7 +294,7 @@ def test_learning_waits_when_the_outbox_is_full_and_goes_on_when_it_drains():
         assert learner.store.head().offsets[position(0)] == stands
         learner.sink.open = True
         wait_until(lambda: running.loop.engine.model.clock == 3 and learner.store.outbox_count == 0)
-        assert running.loop._problem is None
+        assert running.loop.problem is None
     assert len(learner.dead()) == 300
     assert sorted(learner.sink.sent) == list(range(1, 301))
 
