@@ -211,4 +211,4 @@ def test_errors_of_ratings_are_those_of_predictions_before_learning():
 def test_large_catalogues_are_sampled_more_rarely():
     prequential = Prequential(PrequentialConfig(sample_every=20, work_max=1_000), LearningConfig())
     assert prequential.period(100, 32) == 20
-    assert prequential.period(200_000, 32) == 6_400
+    assert prequential.period(200_000, 32) == 11_200
