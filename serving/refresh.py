@@ -338,11 +338,12 @@ async def follow(follower: Follower, interval_ms: int) -> None:
         elif before and not follower.problem:
             _log.info("the scorer follows the store")
         follower.announce()
-        await asyncio.sleep(max(interval_ms, _RETRY_MS if follower.problem else 0) / 1000)
+        failed = follower.problem and not follower.loading
+        await asyncio.sleep(max(interval_ms, _RETRY_MS if failed else 0) / 1000)
 
 
 def _refresh(follower: Follower) -> str:
-    """Refresh once; what went wrong in words, or nothing."""
+    """Refresh once; what went wrong in words, or nothing. It is known only once nothing is being loaded."""
     try:
         follower.refresh()
     except LivefactorError as error:
@@ -351,7 +352,7 @@ def _refresh(follower: Follower) -> str:
         _log.exception("refreshing failed in an unexpected way")
         return f"refreshing failed: {type(error).__name__}: {error}"
     if follower.loading:
-        return "" if follower.replica else "the store is being loaded"
+        return follower.problem
     if follower.replica is None:
         return "the journal of the store does not reach from its last flush to its head yet"
     return ""

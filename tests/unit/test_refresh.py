@@ -229,54 +229,87 @@ class Aside:
             future.set_result(load())
 
 
+class Handover:
+    """A follower of one learner's store, and another learner's that is to follow."""
+
+    def __init__(self) -> None:
+        self.old, self.new, self.aside = MemoryStore(IDENTITY), MemoryStore(IDENTITY), Aside()
+        self.first, self.second = ToyModel(1), ToyModel(2)
+        self.first.commit(self.old, USERS, ITEMS)
+        self.second.commit(self.new, USERS, ITEMS[:3])
+        self.store = self.old
+        self.follower = Follower(lambda: self.store.reader(), lambda: id(self.store), MEMORY, self.aside)
+
+    def load(self) -> None:
+        self.follower.refresh()
+        self.aside.finish()
+        self.follower.refresh()
+
+
 def test_the_old_replica_answers_until_the_new_one_is_loaded() -> None:
     """Another learner's store is loaded aside; what it commits meanwhile is followed afterwards."""
-    old, new, aside = MemoryStore(IDENTITY), MemoryStore(IDENTITY), Aside()
-    first, second = ToyModel(1), ToyModel(2)
-    first.commit(old, USERS, ITEMS)
-    second.commit(new, USERS, ITEMS[:3])
-    stores = [old]
-    follower = Follower(lambda: stores[0].reader(), lambda: id(stores[0]), MEMORY, aside)
+    place = Handover()
+    follower, aside = place.follower, place.aside
     follower.refresh()
     assert (follower.replica, follower.loading) == (None, True)
     aside.finish()
     follower.refresh()
-    assert_same(replica_of(follower), first)
-    stores[0] = new
+    assert_same(replica_of(follower), place.first)
+    place.store = place.new
     follower.refresh()
     for _ in range(3):
-        second.commit(new, ["u1"], ["i1"])
+        place.second.commit(place.new, ["u1"], ["i1"])
         follower.refresh()
         assert follower.loading
-        assert_same(replica_of(follower), first)
+        assert_same(replica_of(follower), place.first)
     assert len(aside.waiting) == 1, "one load at a time"
     aside.finish()
     follower.refresh()
     assert not follower.loading
-    assert_same(replica_of(follower), second)
+    assert_same(replica_of(follower), place.second)
     assert replica_of(follower).head.batch_seq == 4
 
 
 def test_a_load_that_fails_leaves_the_old_replica_and_is_tried_again() -> None:
-    old, new, aside = MemoryStore(IDENTITY), MemoryStore(IDENTITY), Aside()
-    first, second = ToyModel(1), ToyModel(2)
-    first.commit(old, USERS, ITEMS)
-    second.commit(new, USERS, ITEMS[:3])
-    stores = [old]
-    follower = Follower(lambda: stores[0].reader(), lambda: id(stores[0]), MEMORY, aside)
+    place = Handover()
+    follower = place.follower
+    place.load()
+    place.store = place.new
     follower.refresh()
-    aside.finish()
-    follower.refresh()
-    stores[0] = new
-    follower.refresh()
-    aside.finish(StoreError("a file is damaged"))
+    place.aside.finish(StoreError("a file is damaged"))
     with pytest.raises(StoreError, match="damaged"):
         follower.refresh()
-    assert_same(replica_of(follower), first)
-    follower.refresh()
-    aside.finish()
-    follower.refresh()
-    assert_same(replica_of(follower), second)
+    assert_same(replica_of(follower), place.first)
+    place.load()
+    assert_same(replica_of(follower), place.second)
+
+
+def test_a_load_that_goes_on_failing_is_one_problem_and_not_many() -> None:
+    """While the next attempt is under way, what is wrong is still wrong."""
+    place = Handover()
+    follower = place.follower
+    place.load()
+    place.store = place.new
+
+    async def scenario() -> list[tuple[bool, str]]:
+        task = asyncio.create_task(follow(follower, interval_ms=1))
+        seen = []
+        async with asyncio.timeout(30):
+            for attempt in range(3):
+                while not place.aside.waiting:
+                    await follower.refreshed()
+                seen.append((follower.loading, follower.problem))
+                if attempt < 2:
+                    place.aside.finish(StoreError("a file is damaged"))
+            place.aside.finish()
+            while follower.loading:
+                await follower.refreshed()
+        task.cancel()
+        return [*seen, (follower.loading, follower.problem)]
+
+    damaged = (True, "a file is damaged")
+    assert asyncio.run(scenario())[1:] == [damaged, damaged, (False, "")]
+    assert_same(replica_of(follower), place.second)
 
 
 def test_a_flush_that_is_visible_before_its_head_is_not_served() -> None:
