@@ -52,10 +52,9 @@ class Directory:
         except OSError as error:
             raise unusable(self.path, error) from error
 
-    def next_database(self) -> Path:
-        """Where the next generation's database belongs."""
-        numbers = [int(path.name.removeprefix("generation-")) for path in self.path.glob("generation-[0-9]*")]
-        return self.path / f"generation-{max(numbers, default=0) + 1:06}"
+    def generation(self, number: int) -> Path:
+        """Where the database of a generation belongs; the first is 1."""
+        return self.path / f"generation-{number:06}"
 
     def point_to(self, database: Path) -> None:
         """Make a database of this directory the current one."""
@@ -63,7 +62,8 @@ class Directory:
 
     def adopt(self, database: Path) -> Path:
         """Copy a database in as the next generation and make it the current one; where it is."""
-        target = self.next_database()
+        numbers = [int(path.name.removeprefix("generation-")) for path in self.path.glob("generation-[0-9]*")]
+        target = self.generation(max(numbers, default=0) + 1)
         shutil.copytree(database, target)
         self.point_to(target)
         return target

@@ -96,7 +96,7 @@ class RocksWriter(RocksView):
         try:
             return self._directory.database()
         except StoreMissingError:
-            return self._directory.next_database()
+            return self._directory.generation(1)
 
     def _check_identity(self, identity: Mapping[str, Any]) -> None:
         stored = self.identity()

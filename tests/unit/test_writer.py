@@ -236,6 +236,22 @@ def test_a_version_is_a_store_that_later_writes_do_not_touch(config, writer):
     assert [path.name for path in (config.directory / "versions").iterdir()] == ["1"]
 
 
+def test_a_database_that_nothing_points_to_yet_is_taken_up(config, writer):
+    """As a crash between its creation and the pointer leaves it, or a version put there by hand."""
+    commit(writer, users(u0=b"a"), offsets={store_checks.P0: 1})
+    flush(writer, users(u0=b"a"), first_new={USER: 0})
+    writer.keep(version(1))
+    restored = config.model_copy(update={"directory": config.directory / "copy"})
+    restored.directory.mkdir()
+    versions = Versions(Directory(config.directory))
+    versions.database(version(1)).rename(restored.directory / "generation-000001")
+    store = RocksWriter(restored, IDENTITY)
+    assert Directory(restored.directory).database() == restored.directory / "generation-000001"
+    assert dict(store.head().offsets) == {store_checks.P0: 1}
+    assert store_checks.scanned(store, USER) == {0: store_checks.row(b"u0", b"a")}
+    store.close()
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "more"])
 def test_a_version_whose_files_have_changed_is_named(config, writer, damage):
     commit(writer, users(u0=b"a"))
