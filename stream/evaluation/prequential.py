@@ -124,14 +124,15 @@ class Prequential:
         }
         begin = 0
         while begin < len(clocks):
-            end = min(begin + self._config.window_events - self.window.scored, len(clocks))
+            room = self._config.window_events - self.window.scored
+            end = min(begin + max(room, 1), len(clocks))
             for window in (self.total, self.window):
                 window.scored += end - begin
                 window.through = int(clocks[end - 1])
                 for name, metrics in values.items():
                     for metric, each in metrics.items():
                         window.ranking[name][metric] += float(each[begin:end].sum())
-            if self.window.scored == self._config.window_events:
+            if self.window.scored >= self._config.window_events:
                 self.completed = [*self.completed, self.window][-WINDOWS_KEPT:]
                 self.window = Window()
             begin = end

@@ -161,6 +161,19 @@ def test_windows_are_completed_and_bounded():
     assert through == sorted(through)
 
 
+def test_a_window_that_is_longer_than_the_setting_now_says_ends_with_its_next_event():
+    engine, feed = warmed(window_events=1_000)
+    before = engine.prequential.window.scored
+    assert before > 20
+    shorter = engine.settings.prequential.model_copy(update={"window_events": 20})
+    engine = Engine(engine.settings.model_copy(update={"prequential": shorter}), engine.store)
+    for n in range(30):
+        engine.process([feed(event(f"v{n % 5}", f"i{n % 12}"))])
+    prequential = engine.prequential
+    assert [window.scored for window in prequential.completed][:2] == [before + 1, 20]
+    assert sum(w.scored for w in (*prequential.completed, prequential.window)) == prequential.total.scored
+
+
 def test_measurements_are_stored_and_go_on():
     engine, feed = warmed()
     restarted = Engine(engine.settings, engine.store)
