@@ -70,7 +70,6 @@ class Kind(Generic[P_co]):
     """
 
     code: int
-    name: str
     create: Callable[[Sizes], P_co]
     resident: bool = True
     by_id: bool = False
@@ -85,24 +84,19 @@ class Kind(Generic[P_co]):
 
 USERS = Kind(
     codec.USER,
-    "user",
     lambda sizes: Users(sizes.rank, sizes.users_max, sizes.history_max),
     resident=False,
     by_id=True,
 )
-ITEMS = Kind(
-    codec.ITEM, "item", lambda sizes: Items(sizes.rank, sizes.items_max, sizes.history_max), by_id=True
-)
-GLOBALS = Kind(codec.GLOBAL, "global array", lambda sizes: Globals(sizes.rank))
+ITEMS = Kind(codec.ITEM, lambda sizes: Items(sizes.rank, sizes.items_max, sizes.history_max), by_id=True)
+GLOBALS = Kind(codec.GLOBAL, lambda sizes: Globals(sizes.rank))
 EVENT_IDS = Kind(
     codec.EVENT_IDS,
-    "event ids",
     lambda sizes: EventIds(sizes.event_ids_kept),
     served=lambda spec: False,
 )
 NEIGHBOURS = Kind(
     codec.NEIGHBOURS,
-    "neighbours",
     lambda sizes: NeighbourRows(sizes.items_max),
     served=lambda spec: spec.blends,
     steps=codec.NEIGHBOUR_STEPS,

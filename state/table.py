@@ -27,7 +27,7 @@ class Table:
     """
 
     def __init__(self, layout: Layout, capacity: int, entries_max: int, *, dense: bool) -> None:
-        self.layout, self.capacity, self.dense = layout, capacity, dense
+        self.layout, self.capacity = layout, capacity
         self.index = Ids(layout.name, capacity, dense=dense, indexed=layout.indexed)
         self.columns = {c.name: np.zeros((capacity, c.width), c.dtype) for c in layout.columns}
         self.lists = Entries(layout.entries, capacity, entries_max)

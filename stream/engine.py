@@ -58,10 +58,10 @@ class Engine:
         stored = Control.restore(store.head().memo.get(CONTROL_MEMO, b""))
         self._control = ControlHandler(settings, stored, self._obey, app_version)
         residency = Residency(self.model, store)
-        self._handlers: tuple[Handler, ...] = (
-            self._control,
-            InteractionsHandler(settings, self.step, residency, self.prequential, self.flush, app_version),
+        interactions = InteractionsHandler(
+            settings, self.step, residency, self.prequential, self.flush, app_version
         )
+        self._handlers: tuple[Handler, ...] = (self._control, interactions)
 
     @property
     def control(self) -> Control:
@@ -102,13 +102,13 @@ class Engine:
         """
         batch_seq = self.store.head().batch_seq + 1
         pending: list[Callable[[], Effects]] = []
-        for handler in self._handlers:
-            for records in polled:
-                if records.topic == handler.topic:
-                    try:
-                        pending.append(handler.prepare(records, batch_seq))
-                    except RowsExhaustedError as error:
-                        return self._process_apart(polled, handler, records, error)
+        topics = [handler.topic for handler in self._handlers]
+        for records in sorted(polled, key=lambda each: topics.index(each.topic)):
+            handler = self._handlers[topics.index(records.topic)]
+            try:
+                pending.append(handler.prepare(records, batch_seq))
+            except RowsExhaustedError as error:
+                return self._process_apart(polled, handler, records, error)
         return self._commit(polled, pending)
 
     def _process_apart(

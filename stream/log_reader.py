@@ -40,15 +40,13 @@ def scan(source: Source) -> Iterator[Records]:
     limits = source.limits(source.partitions())
     source.assign({partition: low for partition, (low, _) in limits.items()})
     ends = {partition: high for partition, (low, high) in limits.items() if high > low}
-    for polled in polls(source, lambda: f"{min(ends).topic} has more"):
-        for records in polled:
+    polling = polls(source, lambda: f"{min(ends).topic} has more")
+    while not all(source.caught_up().get(partition, False) for partition in ends):
+        for records in next(polling):
             yield records
             for partition, part in by_partition(records):
                 if int(part.offsets[-1]) + 1 >= ends.get(partition, np.inf):
                     del ends[partition]
-        caught_up = source.caught_up()
-        if all(caught_up.get(partition, False) for partition in ends):
-            return
 
 
 class Portions:

@@ -23,6 +23,7 @@ from toy_model import IDENTITY, state_config
 
 from protos.scorer_pb2 import ScoreRequest
 from protos.scorer_pb2_grpc import ScorerStub
+from state.codec import ITEM, USER
 from state.kernels import spans
 from state.model import Model
 from state.rocksdb.writer import RocksWriter
@@ -53,7 +54,7 @@ def fill(writer: RocksWriter, count: int) -> None:
     rows = model.pack(numbers[:0], numbers, model.globals)
     offsets = {TopicPartition("t", 0): 1}
     writer.commit(Commit(1, rows, offsets, {"batch": 1}, {SCORING_MEMO: SPEC.pack()}))
-    flush = writer.begin_flush(model.changed_since(0), {1: 0, 2: 0}, 1)
+    flush = writer.begin_flush(model.changed_since(0), {USER: 0, ITEM: 0}, 1)
     while not flush.advance(100_000):
         pass
 

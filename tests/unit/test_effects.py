@@ -73,6 +73,13 @@ def test_what_all_topics_do_is_one_commit() -> None:
     }
 
 
+def test_records_that_nobody_handles_are_not_passed_over() -> None:
+    engine = Engine(small_settings(), MemoryStore())
+    with pytest.raises(ValueError, match="prices"):
+        engine.process([Feed()(event("a", "x")), Feed("prices")(b"1")])
+    assert engine.store.head().batch_seq == engine.model.clock == 0
+
+
 @pytest.mark.parametrize("room", [0, 1, 2, 5])
 def test_records_that_do_not_fit_are_halved_or_refused_and_others_act_once(room: int) -> None:
     prices = Prices(room)

@@ -24,7 +24,6 @@ from stream.lineage.identity import identity
 
 SHELVES = Kind(
     200,
-    "shelf",
     lambda sizes: Table(
         Layout(
             200,
@@ -147,7 +146,7 @@ def test_a_change_on_one_shelf_alone_is_another_state() -> None:
 
 
 def test_a_kind_that_is_not_served_is_in_no_scorer(monkeypatch: pytest.MonkeyPatch) -> None:
-    hidden = Kind(SHELVES.code, SHELVES.name, SHELVES.create, served=lambda spec: False)
+    hidden = Kind(SHELVES.code, SHELVES.create, served=lambda spec: False)
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS[:-1], hidden))
     engine = Engine(small_settings(), MemoryStore())
     begin(engine, {}, "a run", {})

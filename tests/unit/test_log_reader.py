@@ -54,7 +54,9 @@ def test_a_scan_ends_where_the_topics_ended_when_it_began(log: MemoryLog) -> Non
 def test_a_scan_of_nothing_ends() -> None:
     log = MemoryLog()
     log.create_topic("t")
-    assert list(scan(MemorySource(log, ["t"]))) == []
+    source = Stopping(log, 0)
+    assert list(scan(source)) == []
+    assert source.polled == 0, "nothing is waited for"
 
 
 def test_what_a_scan_waits_for_in_vain_is_said(log: MemoryLog) -> None:

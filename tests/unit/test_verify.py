@@ -198,12 +198,19 @@ def test_nothing_can_be_said_when_the_log_has_been_trimmed(place):
     assert "begins at 5" in verdict.spans[0]
 
 
-def test_other_settings_make_a_new_base_and_verification_starts_there(place):
+@pytest.fixture
+def changed(place):
+    """A place whose settings have changed between two runs, so that a version was kept."""
     place.publish(200)
     place.learn()
     place.change(learning={"batch_records_max": 25, "norm_max": 3.0})
     place.publish(200, seed=2)
     place.learn()
+    return place
+
+
+def test_other_settings_make_a_new_base_and_verification_starts_there(changed):
+    place = changed
     versions = [path.name for path in (place.settings.state.directory / "versions").iterdir()]
     assert len(versions) == 1
     verdict = place.verify()
@@ -219,19 +226,14 @@ def test_other_settings_make_a_new_base_and_verification_starts_there(place):
     assert len(late.spans) == 2
 
 
-def test_a_damaged_version_is_no_base_and_named(place):
-    place.publish(200)
-    place.learn()
-    place.change(learning={"batch_records_max": 25, "norm_max": 3.0})
-    place.publish(200, seed=2)
-    place.learn()
-    versions = Versions(Directory(place.settings.state.directory))
+def test_a_damaged_version_is_no_base_and_named(changed):
+    versions = Versions(Directory(changed.settings.state.directory))
     [version] = versions.all()
     file = min(versions.database(version).glob("*.sst"))
     content = file.read_bytes()
     file.unlink()
     file.write_bytes(content[:-1])
-    verdict = place.verify()
+    verdict = changed.verify()
     assert verdict.agrees is None
     assert f"{file.name} is not the file that was kept" in verdict.spans[-1]
 
