@@ -18,7 +18,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from state.neighbours import F32, F64, I32, I64, U32
+from state.arrays import F32, F64, I32, I64, U32
 from state.scoring import blend, factors, popularity
 from state.scoring.top_k import top_k
 

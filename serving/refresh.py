@@ -21,6 +21,7 @@ import structlog
 
 from serving.ranker import Blended, Catalogue, User, recommend, score
 from state import kinds
+from state.arrays import I64
 from state.errors import LivefactorError, StoreError, StoreMissingError
 from state.factors import Users
 from state.kernels import spans
@@ -30,7 +31,7 @@ from state.neighbour_rows import pack_steps
 from state.rocksdb.database import id_keys
 from state.scoring import blend, popularity
 from state.scoring.spec import ScoringSpec
-from state.store import I64, SCORING_MEMO, Commit, Head, JournalEntry, Reader, Rows
+from state.store import SCORING_MEMO, Commit, Head, JournalEntry, Reader, Rows
 
 _log = structlog.get_logger(__name__)
 

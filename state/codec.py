@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from state.arrays import I32, I64
 from state.copying import copy_bytes
 from state.errors import FormatMismatchError, StoreCorruptError
 from state.prefetch import prefetch
 from state.scoring.popularity import DECAYS
-from state.store import I64, JournalEntry, Rows
+from state.store import JournalEntry, Rows
 
 FORMAT = 1
 """Version of all that this module and `state.rocksdb` write; raised when old bytes can no longer be read."""
@@ -185,7 +186,7 @@ def row_headers(bounds, data, id_start, id_length, entry_length) -> int:  # type
     return -1
 
 
-def read_headers(layout: Layout, rows: Rows) -> tuple[I64, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def read_headers(layout: Layout, rows: Rows) -> tuple[I64, I32, I32]:
     """Start and length of each row's id in `rows.data`, and its number of entries; checks every size."""
     n = len(rows)
     id_start, id_length = np.empty(n, np.int64), np.empty(n, np.int32)
@@ -215,7 +216,7 @@ def row_id(row: bytes) -> bytes:
     return row[ROW_HEADER_BYTES : ROW_HEADER_BYTES + length]
 
 
-def row_ids(rows: Rows) -> tuple[I64, npt.NDArray[np.int32]]:
+def row_ids(rows: Rows) -> tuple[I64, I32]:
     """Start and length of each row's id in `rows.data`."""
     n = len(rows)
     id_start, id_length, entry_length = np.empty(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int32)
@@ -319,7 +320,7 @@ def unpack_schedule(value: bytes) -> Mapping[str, Any]:
     return entry
 
 
-def rows_size(id_length: npt.NDArray[np.int32], entry_length: npt.NDArray[np.int32], layout: Layout) -> I64:
+def rows_size(id_length: I32, entry_length: I32, layout: Layout) -> I64:
     """Bytes of packed rows."""
     return (
         ROW_HEADER_BYTES

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
-U8 = npt.NDArray[np.uint8]
+from state.arrays import U8
+
 Number = TypeVar("Number", bound=np.generic)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from state import maps
+from state.arrays import I32, I64, U8
 from state.codec import Column
 from state.copying import grown
-from state.kernels import I32, I64, U8
 
 ARENA_FIRST = 1 << 14
 """Entries that an arena begins with."""

@@ -6,8 +6,8 @@ chunks it wrote to. Two different keys among the latest 100,000 share a hash wit
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import U64, Mask
 from state.codec import EVENT_IDS, single_rows
 from state.errors import StoreCorruptError
 from state.store import Rows
@@ -20,8 +20,6 @@ CHUNKS_MAX = 16_384
 
 The last one holds how many hashes were ever written.
 """
-
-U64 = npt.NDArray[np.uint64]
 
 
 @numba.njit(cache=True)
@@ -108,7 +106,7 @@ class EventIds:
         self._dirty: dict[int, tuple[int, int]] = {}
         self._stale: set[int] = set()
 
-    def admit(self, partition: int, hashes: U64) -> npt.NDArray[np.bool_]:
+    def admit(self, partition: int, hashes: U64) -> Mask:
         """Which of a partition's hashes (0: no key), in order of offset, were seen before.
 
         The others are now seen.

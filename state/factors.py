@@ -4,11 +4,10 @@ Items are *dense*: their slot is their permanent ordinal, and they are always re
 """
 
 import numpy as np
-import numpy.typing as npt
 
 from state import maps
+from state.arrays import F32, F64, I32, I64, U32
 from state.codec import Layout, item_layout, user_layout
-from state.kernels import F32, I32, I64
 from state.scoring.blend import inverse_norms_of
 from state.store import Rows
 from state.table import Table
@@ -29,7 +28,7 @@ class FactorTable(Table):
         self.accumulator: F32 = self.columns["accumulator"].reshape(-1)
         self.interactions: I32 = self.columns["interactions"].reshape(-1)
 
-    def history(self, slot: int) -> tuple[npt.NDArray[np.uint32], F32]:
+    def history(self, slot: int) -> tuple[U32, F32]:
         """Ordinals on the other side and signed strengths, oldest first: views, until the next change."""
         others, strengths = self._fields
         span = self.lists.span(slot)
@@ -67,7 +66,7 @@ class FactorTable(Table):
         return float(maps.remove_entry(self.entries(0), slot, other))
 
     @property
-    def _fields(self) -> tuple[npt.NDArray[np.uint32], F32]:
+    def _fields(self) -> tuple[U32, F32]:
         others, strengths = self.lists.fields.values()
         return others, strengths  # type: ignore[return-value]
 
@@ -80,7 +79,7 @@ class Users(FactorTable):
         self.last_event_ms: I64 = self.columns["last_event_ms"].reshape(-1)
 
     @property
-    def slot_map(self) -> tuple[npt.NDArray[np.uint32], I32]:
+    def slot_map(self) -> tuple[U32, I32]:
         """What `maps.find_ordinal` needs: permanent ordinals of slots, and the map."""
         return self.index.ordinals, self.index.by_ordinal
 
@@ -93,7 +92,7 @@ class Items(FactorTable):
 
     def __init__(self, rank: int, capacity: int, history_max: int) -> None:
         super().__init__(item_layout(rank), capacity, history_max, dense=True)
-        self.counts: npt.NDArray[np.float64] = self.columns["counts"]
+        self.counts: F64 = self.columns["counts"]
         self.counted_at: I64 = self.columns["counted_at"].reshape(-1)
         self.inverse_norms = np.zeros(capacity, np.float32)
 

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from state import maps
+from state.arrays import I32, I64, U8, U64
 from state.copying import grown
 from state.errors import RowsExhaustedError
-from state.kernels import I32, I64, U8, U64, spans
-
-U32 = npt.NDArray[np.uint32]
+from state.kernels import spans
 
 
 class Ids:

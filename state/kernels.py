@@ -4,13 +4,8 @@ from collections.abc import Sequence
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-U8 = npt.NDArray[np.uint8]
-I32 = npt.NDArray[np.int32]
-I64 = npt.NDArray[np.int64]
-U64 = npt.NDArray[np.uint64]
-F32 = npt.NDArray[np.float32]
+from state.arrays import F32, I32, I64, U8, U64
 
 LANES = 8
 """Partial sums of a dot product: independent, so that they overlap, and always added alike."""

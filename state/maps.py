@@ -8,12 +8,10 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from state.kernels import F32, I32, I64, mix
+from state.arrays import F32, I8, I32, I64, U32
+from state.kernels import mix
 from state.prefetch import prefetch
-
-U32 = npt.NDArray[np.uint32]
 
 EMPTY = -1
 
@@ -279,7 +277,7 @@ class Histories(NamedTuple):
 
     start: I64
     length: I32
-    size_class: npt.NDArray[np.int8]
+    size_class: I8
     other: U32
     strength: F32
     sizes: I64

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from state.arrays import I64
 from state.codec import pack_journal, row_ids, unpack_journal
 from state.errors import StoreError
 from state.store import (
-    I64,
     Commit,
     Head,
     JournalEntry,

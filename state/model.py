@@ -9,10 +9,11 @@ from typing import TypeVar, cast
 import numpy as np
 
 from state import kinds
+from state.arrays import I64
 from state.errors import StoreCorruptError
 from state.kinds import Kind, Part, Sizes, SteppedPart
 from state.scoring.blend import Catalogue
-from state.store import I64, JournalEntry, Rows
+from state.store import JournalEntry, Rows
 
 ALL_CODES = range(256)
 

@@ -12,19 +12,17 @@ brought, so that steps it has already taken are passed over: applying a journal 
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import I8, I64, U8, U32
 from state.codec import FORMAT, NEIGHBOUR_STEPS, NEIGHBOURS, single_rows
 from state.copying import copy_bytes
 from state.errors import StoreCorruptError
 from state.neighbours import Lists, add, empty_lists
-from state.store import I64, U8, Rows
+from state.store import Rows
 
 HEADER_BYTES = 11
 SLOT_BYTES = 12
 STEP = np.dtype([("other", "<u4"), ("forward", "i1"), ("backward", "i1")])
-I8 = npt.NDArray[np.int8]
-U32 = npt.NDArray[np.uint32]
 
 
 class NeighbourRows:

@@ -13,13 +13,8 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-I32 = npt.NDArray[np.int32]
-I64 = npt.NDArray[np.int64]
-U32 = npt.NDArray[np.uint32]
+from state.arrays import I32, I64, U32
 
 SLOTS = 100
 """M, neighbours kept by an item: half as many lose 1 to 3 % of the hits, 2,000 gain nothing."""

@@ -12,11 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-U8 = npt.NDArray[np.uint8]
-I64 = npt.NDArray[np.int64]
+from state.arrays import I64, U8
 
 ID_BYTES_MAX = 256
 """Longest id of a user or an item: the same in the log, in files of events and in requests."""

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from state import maps
+from state.arrays import I32, I64, U8, U32, U64
 from state.codec import CHANGED_AT, Layout, pack_rows, read_headers, rows_size, unpack_rows
 from state.entries import Entries
 from state.errors import StoreCorruptError
 from state.ids import Ids
-from state.kernels import I32, I64, U8, U64, hash_spans
+from state.kernels import hash_spans
 from state.store import Rows
 
 
@@ -47,7 +48,7 @@ class Table:
         return self.index.slots
 
     @property
-    def ordinals(self) -> npt.NDArray[np.uint32]:
+    def ordinals(self) -> U32:
         """Permanent ordinal of each slot, uint32 [capacity]."""
         return self.index.ordinals
 

@@ -4,16 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F32, F64, I32, I64, U8, U64, Mask
 from state.store import Rows, TopicPartition
-
-I64 = npt.NDArray[np.int64]
-I32 = npt.NDArray[np.int32]
-U64 = npt.NDArray[np.uint64]
-U8 = npt.NDArray[np.uint8]
-U32 = npt.NDArray[np.uint32]
-F32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +81,7 @@ class Interactions:
     item_hash: U64
     weight: F32
     value: F32
-    remove: npt.NDArray[np.bool_]
+    remove: Mask
     time_ms: I64
     event_id: U64
 
@@ -140,7 +133,7 @@ class Learnable:
     users: I64
     items: I64
     strengths: F32
-    remove: npt.NDArray[np.bool_]
+    remove: Mask
     positions: U64
     times_ms: I64
 
@@ -159,5 +152,5 @@ class Changed:
     users: I64
     items: I64
     refused: Mapping[str, int]
-    predictions: npt.NDArray[np.float64]
+    predictions: F64
     neighbours: Rows | None = None

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F64, I64, Mask
 from state.errors import ConfigError
 from state.event_ids import EventIds
 from state.model import Model
@@ -29,14 +29,11 @@ from stream.evaluation.panel import Panel, Scores
 from stream.evaluation.ranking import candidates
 from stream.evaluation.rating import Baseline, Errors, Predictor, Ratings, Recorder, RunningMean
 from stream.evaluation.trace import Trace
-from stream.events import I64, Interactions, Records
+from stream.events import Interactions, Records
 from stream.learning.learner import create_learner
 from stream.learning.meaning import strengths
 from stream.sampling import position_hashes, sampled
 from stream.step import Step
-
-F64 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 LIVE = "live"
 LEARNT_AT_ONCE = 5_000

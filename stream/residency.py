@@ -7,11 +7,11 @@ resident is unchanged since: so a row loaded from the row family is always the c
 import numpy as np
 
 from state import maps
+from state.arrays import I32, I64, U8, U64
 from state.codec import USER
 from state.errors import RowsExhaustedError
-from state.kernels import I32, U64
 from state.model import Model
-from state.store import I64, U8, Reader
+from state.store import Reader
 
 EVICTED_SHARE = 8
 """When room is needed at least one in so many rows of the bound is evicted, so that eviction stays rare."""

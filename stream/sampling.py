@@ -2,15 +2,12 @@
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import I32, I64, U64
 from state.kernels import mix
-from stream.events import I64, U64
-
-Mask = npt.NDArray[np.bool_]
 
 
-def position_hashes(partitions: npt.NDArray[np.int32], offsets: I64, parts: npt.NDArray[np.int32]) -> U64:
+def position_hashes(partitions: I32, offsets: I64, parts: I32) -> U64:
     """A 64-bit name for each interaction: where in the log it stands, uint64 [n]."""
     return _position_hashes(partitions, offsets, parts)  # type: ignore[no-any-return]
 

@@ -10,24 +10,22 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from state import maps
+from state.arrays import F32, F64, I32, I64, U8, U64, Mask
 from state.factors import FactorTable
 from state.model import Model
 from state.neighbour_rows import pack_steps
 from state.store import Rows
 from stream.config import LearningConfig
 from stream.effects import Counts
-from stream.events import I32, I64, U8, U64, Changed, Interactions, Learnable, Records, Rejected
+from stream.events import Changed, Interactions, Learnable, Records, Rejected
 from stream.learning import als
 from stream.learning.learner import Learner, refusals
 from stream.learning.meaning import strengths
 from stream.learning.walk import LEARN_EVERY, Options, Walk, Walked
 from stream.sampling import position_hashes, sampled
 
-F64 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Spans = tuple[U8, I64, I32, U64]
 """Ids: a buffer, where each begins, how long it is, and its hash."""
 
@@ -236,7 +234,7 @@ def _learnable(
     interactions: Interactions,
     users: I64,
     items: I64,
-    strength: npt.NDArray[np.float32],
+    strength: F32,
     keep: I64,
 ) -> Learnable:
     """The interactions `keep` int64 [n]."""

@@ -6,9 +6,8 @@ holds within a stretch, such as one user's visit, is kept.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-F64 = npt.NDArray[np.float64]
+from state.arrays import F64
 
 BLOCK_EVENTS, BLOCKS_MAX = 100, 400
 """Least length of a block, and most blocks."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from livefactor.replay.intervals import interval
 from livefactor.replay.recording import Recording
 from livefactor.replay.weights import named_weights
 from livefactor.settings import Settings
+from state.arrays import Mask
 from stream.evaluation.panel import Scores
 from stream.evaluation.ranking import event_metrics, mean
 from stream.evaluation.trace import ErrorSums, Trace
@@ -154,7 +154,7 @@ def ranking(scores: Scores, k: int) -> dict[str, object]:
     return {"k": k, "scored": counted, "models": models, "intervals": intervals}
 
 
-def masks(scores: Scores) -> Mapping[str, npt.NDArray[np.bool_]]:
+def masks(scores: Scores) -> Mapping[str, Mask]:
     """Which scored events belong to each split."""
     return dict(zip(SPLITS, (np.ones(len(scores.warm), np.bool_), scores.warm, ~scores.warm), strict=True))
 

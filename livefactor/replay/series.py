@@ -10,13 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from state.arrays import F64, I64, Mask
 from stream.evaluation.panel import Scores
 from stream.evaluation.ranking import event_metrics
 from stream.evaluation.trace import SHARES, Certainty, ErrorSums, Lists, Mark, Trace
-from stream.events import I64
 
-F64 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Numbers = list[float | None]
 
 POINTS_MAX = 120

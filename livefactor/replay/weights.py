@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-
+from state.arrays import F64
 from state.model import Model
 from state.scoring import blend, neighbours, popularity
 
@@ -44,9 +42,9 @@ def named_weights(model: Model, repeats: bool) -> Mapping[str, Mapping[str, floa
     return groups | ({"items had before": _named(REPEATS, weights[blend.REPEATS :])} if repeats else {})
 
 
-def _by_half_life(weights: npt.NDArray[np.float64]) -> Mapping[str, float]:
+def _by_half_life(weights: F64) -> Mapping[str, float]:
     return _named(HALF_LIVES, weights.reshape(len(popularity.DECAYS), -1).sum(axis=1))
 
 
-def _named(names: tuple[str, ...], values: npt.NDArray[np.float64]) -> Mapping[str, float]:
+def _named(names: tuple[str, ...], values: F64) -> Mapping[str, float]:
     return dict(zip(names, values.tolist(), strict=True))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from livefactor.replay.intervals import interval
-from livefactor.tune.measuring import F64, HIGHER_IS_BETTER, RATING_METRICS, Figures
+from livefactor.tune.measuring import HIGHER_IS_BETTER, RATING_METRICS, Figures
+from state.arrays import F64
 from stream.evaluation.ranking import METRICS, mean
 
 

@@ -12,18 +12,16 @@ from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Event
 
 import numpy as np
-import numpy.typing as npt
 
 from livefactor.settings import Settings
 from livefactor.tune.search import Candidate
+from state.arrays import F64, I64, Mask
 from state.errors import ConfigError, LivefactorError
 from stream.evaluation.ranking import event_metrics, mean
-from stream.events import I64, Interactions
+from stream.events import Interactions
 from stream.replay import LIVE, Plan, Replay
 
-F64 = npt.NDArray[np.float64]
 _NONE = np.zeros(0)
-Mask = npt.NDArray[np.bool_]
 
 RATING_METRICS = ("rmse", "mae")
 HIGHER_IS_BETTER = ("hr", "ndcg", "mrr")

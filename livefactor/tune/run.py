@@ -26,7 +26,6 @@ from livefactor.tune.comparison import Part, compare, is_better
 from livefactor.tune.measuring import (
     RATING_METRICS,
     Figures,
-    Mask,
     Stop,
     Task,
     TuneError,
@@ -36,9 +35,10 @@ from livefactor.tune.measuring import (
 )
 from livefactor.tune.search import Candidate, questions, search, space
 from livefactor.tune.trials import Journal, Trial
+from state.arrays import I64, Mask
 from state.errors import ConfigError
 from stream.evaluation.ranking import METRICS
-from stream.events import COLUMNS, I64, Interactions
+from stream.events import COLUMNS, Interactions
 from stream.learning.meaning import strengths
 from stream.lineage.fingerprint import REPLAY_PROGRAM, code_hash
 

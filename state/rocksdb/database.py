@@ -31,6 +31,7 @@ from rocksdict import (
     Rdict,
 )
 
+from state.arrays import I64
 from state.codec import FORMAT, INDEX_PREFIX_BYTES, index_keys, unpack_journal, unpack_schedule
 from state.errors import (
     ConfigError,
@@ -42,7 +43,7 @@ from state.errors import (
 )
 from state.kernels import spans
 from state.rocksdb.manifest import RESTORE_ADVICE, require_whole_manifest
-from state.store import I64, Head, JournalEntry, OutboxRecord, Rows, TopicPartition, VersionId
+from state.store import Head, JournalEntry, OutboxRecord, Rows, TopicPartition, VersionId
 
 FAMILIES = ("journal", "rows", "schedule", "outbox")
 FLUSHED_KEY = b"\x00"

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from rocksdict import SstFileWriter
 
+from state.arrays import I32, I64, U8, U64
 from state.codec import INDEX_PREFIX_BYTES, index_keys, row_ids
-from state.kernels import I32, I64, U8, U64, hash_spans
+from state.kernels import hash_spans
 from state.rocksdb.database import FLUSHED_KEY, named_error, row_options, row_prefix
 from state.store import Rows
 

@@ -21,8 +21,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from state.arrays import F32, F64, I32, I64, U32
 from state.kernels import dot
-from state.neighbours import F32, F64, I32, I64, LAST, U32, Lists
+from state.neighbours import LAST, Lists
 from state.scoring import neighbours, popularity
 
 TASTES = 3

@@ -6,8 +6,8 @@ answered does not, and BLAS is two to six times as fast. A test holds the two to
 
 import numba
 
+from state.arrays import F32, F64
 from state.kernels import dot
-from state.neighbours import F32, F64
 
 
 @numba.njit(cache=True)

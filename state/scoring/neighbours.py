@@ -9,7 +9,8 @@ For the last items j_1 (newest) .. j_5 of a user, weights W and event counts n, 
 import numba
 import numpy as np
 
-from state.neighbours import F64, I32, I64, LAST, Lists
+from state.arrays import F64, I32, I64
+from state.neighbours import LAST, Lists
 
 UNIT = 0.05
 WEIGHTS = (1.0, 0.6, 0.4, 0.25, 0.15)

@@ -9,10 +9,8 @@ import math
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
+from state.arrays import F64, I64
 
 DECAYS = (0.99, 0.995, 0.999, 0.9999, 1.0)
 """d: what a like counts after each later event."""

@@ -2,11 +2,8 @@
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
+from state.arrays import F32, F64, I64
 
 
 @numba.njit(cache=True, inline="always")

@@ -12,17 +12,14 @@ from typing import Protocol
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from state import neighbours
+from state.arrays import F32, F64, I64
 from state.kernels import dot
 from state.model import Model
 from state.scoring import blend, factors, popularity
 from stream.evaluation.ranking import Answer
-from stream.events import F32, I64
 from stream.learning.walk import REFRESH_EVENTS
-
-F64 = npt.NDArray[np.float64]
 
 DECAYS = popularity.DECAYS[: popularity.EVER]
 """What is left of a positive's weight after each further one."""

@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F32, I64, Mask
 from stream.evaluation.experts import Expert, Query
 from stream.evaluation.ranking import Calibration, middle_rank
 from stream.evaluation.trace import Trace
-from stream.events import F32, I64
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
+from state.arrays import F64, I64, Mask
 from state.model import Model
 from stream.config import LearningConfig, PrequentialConfig
 from stream.evaluation.ranking import METRICS, event_metrics, first_calibrations
 from stream.evaluation.rating import NOTHING_SEEN, Errors, errors_of
-from stream.events import I64, Learnable
+from stream.events import Learnable
 from stream.learning.walk import MODELS, Walked
 from stream.sampling import sampled
 
@@ -32,9 +32,6 @@ LOSS_WORK = 24
 
 FORMAT = 2
 """Of packed measurements."""
-
-F64 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass

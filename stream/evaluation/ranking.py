@@ -14,14 +14,8 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-I32 = npt.NDArray[np.int32]
-I64 = npt.NDArray[np.int64]
-U32 = npt.NDArray[np.uint32]
-Mask = npt.NDArray[np.bool_]
+from state.arrays import F32, F64, I32, I64, U32, Mask
 
 MEMORY = 0.999
 """Weight of an event's curvature relative to the next one's: the scale follows a model that changes."""

@@ -10,15 +10,12 @@ from typing import Protocol
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F32, F64, I64, Mask
 from state.model import Model
 from stream.evaluation.ranking import first_calibrations
-from stream.events import F32, I64, Learnable
+from stream.events import Learnable
 from stream.learning.walk import MODELS, Walked
-
-F64 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 BASELINE_STEP = 0.025
 """Learning rate of the baseline's biases: that of river's documentation."""

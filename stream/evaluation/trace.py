@@ -17,13 +17,9 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F64, I64, Mask
 from stream.evaluation.ranking import Answer, Calibration
-from stream.events import I64
-
-F64 = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 ErrorSums = tuple[int, float, float]
 """How many ratings were predicted, and the sums of absolute and of squared errors."""

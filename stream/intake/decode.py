@@ -21,8 +21,8 @@ from dataclasses import fields, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import Mask
 from state.kernels import hash_spans
 from stream.config import DecodeConfig
 from stream.events import Decoded, Interactions, Records, Rejected
@@ -130,7 +130,7 @@ class Decoder:
                 )
         return interactions
 
-    def _eligible(self, records: Records, values: wire.Texts) -> npt.NDArray[np.bool_]:
+    def _eligible(self, records: Records, values: wire.Texts) -> Mask:
         """Which records may go the quick way, judged by their size and headers."""
         eligible = (values.length > 0) & (values.length <= self._config.record_bytes_max)
         if any(records.headers):

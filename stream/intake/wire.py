@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F32, I32, I64, U8, U64, Mask
 from state.kernels import hash_bytes, hash_spans
 from state.store import ID_BYTES_MAX
-from stream.events import F32, I32, I64, U8, U64
 
 EVENT_TYPE_BYTES_MAX = 64
 EVENT_ID_BYTES_MAX = 256
@@ -72,7 +71,7 @@ class Texts(NamedTuple):
 class Columns(NamedTuple):
     """The columns of `stream.events.Interactions`, one row per record; valid where `done`."""
 
-    done: npt.NDArray[np.bool_]
+    done: Mask
     user_start: I64
     user_length: I32
     user_hash: U64
@@ -81,7 +80,7 @@ class Columns(NamedTuple):
     item_hash: U64
     weight: F32
     value: F32
-    remove: npt.NDArray[np.bool_]
+    remove: Mask
     time_ms: I64
     event_id: U64
 
@@ -109,7 +108,7 @@ def texts_of(values: Sequence[bytes]) -> Texts:
 
 def columns_of(
     records: Texts,
-    eligible: npt.NDArray[np.bool_],
+    eligible: Mask,
     timestamps_ms: I64,
     keys: Texts,
     limits: Limits,
@@ -146,7 +145,7 @@ def columns_of(
 @numba.njit(cache=True)
 def _fill(
     records: Texts,
-    eligible: npt.NDArray[np.bool_],
+    eligible: Mask,
     timestamps_ms: I64,
     keys: Texts,
     limits: Limits,

@@ -14,14 +14,10 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F32, I64, U8
 from stream.learning import gramian, refusal
 from stream.learning.normal_equations import BLOCK, LANES, solve, solve_nonnegative
-
-F32 = npt.NDArray[np.float32]
-I64 = npt.NDArray[np.int64]
-U8 = npt.NDArray[np.uint8]
 
 
 @numba.njit(cache=True)

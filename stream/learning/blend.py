@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from state.arrays import F32, F64, I32, I64
 from state.kernels import dot, mix
-from state.neighbours import F32, F64, I32, I64
 from state.scoring import blend, popularity
 from state.scoring.blend import Catalogue, Sparse
 

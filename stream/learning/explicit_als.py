@@ -18,18 +18,12 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F32, F64, I64, U8, Mask
 from state.kernels import dot
 from stream.learning import refusal
 from stream.learning.normal_equations import BLOCK, LANES, solve, solve_nonnegative
 from stream.learning.running_mean import mean_with, mean_without
-
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
-U8 = npt.NDArray[np.uint8]
-Bool = npt.NDArray[np.bool_]
 
 
 class Penalties(NamedTuple):
@@ -245,7 +239,7 @@ def learn_kernel(
     users: I64,
     items: I64,
     ratings: F32,
-    remove: Bool,
+    remove: Mask,
     user_side: Side,
     item_side: Side,
     user_histories: Histories,
@@ -312,7 +306,7 @@ def learn(
     users: I64,
     items: I64,
     ratings: F32,
-    remove: Bool,
+    remove: Mask,
     user_side: Side,
     item_side: Side,
     user_histories: Histories,
@@ -390,7 +384,7 @@ def _check_side(rows: I64, side: Side) -> None:
     assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < len(side.vectors)
 
 
-def _check_histories(remove: Bool, histories: Histories) -> None:
+def _check_histories(remove: Mask, histories: Histories) -> None:
     segments, first, stop, room, others, ratings = histories
     for array in histories[:-1]:
         assert array.dtype == np.int64

@@ -9,10 +9,8 @@ row); the doors here assert it.
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
-I64 = npt.NDArray[np.int64]
+from state.arrays import F32, I64
 
 ONE = 4294967296.0
 """What 1.0 is as an entry: 2^32."""

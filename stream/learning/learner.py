@@ -11,16 +11,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from state.arrays import F32, I64, U8, U64, Mask
 from state.factors import FactorTable
 from state.model import Model
 from stream.config import AlsConfig, LearnerSettings, LearningConfig, SgdConfig
-from stream.events import F32, I64, U64, Changed, Learnable
+from stream.events import Changed, Learnable
 from stream.learning import als, explicit_als, refusal, sgd
 
 REFUSALS = {refusal.NOT_FINITE: "not_finite", refusal.NORM: "norm", refusal.TRACE: "trace"}
 """Why an update was refused, by the kernels' code."""
-
-Bool = npt.NDArray[np.bool_]
 
 NO_PREDICTIONS = np.zeros(0, np.float64)
 
@@ -167,7 +166,7 @@ def _recollection(table: FactorTable, others: FactorTable, rows: I64) -> Recolle
     return Recollection(rows, bounds, others.find_ordinals(ordinals), ratings)
 
 
-def _histories(recalled: Recollection, rows: I64, added: Bool) -> explicit_als.Histories:
+def _histories(recalled: Recollection, rows: I64, added: Mask) -> explicit_als.Histories:
     """What was recalled, with room for the events of `rows` [n] that add to it: those `added` [n]."""
     segments = np.searchsorted(recalled.rows, rows)
     lengths = np.diff(recalled.bounds)
@@ -261,7 +260,7 @@ def _side(table: FactorTable, count: int) -> sgd.Side:
     return sgd.Side(table.vectors[:count], table.bias[:count], table.accumulator[:count])
 
 
-def _refused(codes: npt.NDArray[np.uint8]) -> Mapping[str, int]:
+def _refused(codes: U8) -> Mapping[str, int]:
     return refusals(np.bincount(codes, minlength=refusal.CODES))
 
 

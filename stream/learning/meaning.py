@@ -1,13 +1,13 @@
 """What an interaction says about the user's taste: from event type and value to a signed strength."""
 
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F32, Mask
 from stream.config import LearningConfig
-from stream.events import F32, Interactions
+from stream.events import Interactions
 
 
-def strengths(interactions: Interactions, config: LearningConfig) -> tuple[F32, npt.NDArray[np.bool_]]:
+def strengths(interactions: Interactions, config: LearningConfig) -> tuple[F32, Mask]:
     """Strength of each interaction, float32 [n], and whether there is anything to learn from it.
 
     Explicit feedback: the rating itself; an interaction without a value, or of weight 0, teaches nothing.

@@ -9,9 +9,8 @@ import math
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
+from state.arrays import F32
 
 LANES = 16
 """Columns of scratch matrices come in multiples of this, so that vector loops have no remainder."""

@@ -3,7 +3,8 @@
 import numba
 import numpy as np
 
-from state.scoring.popularity import DECAYS, EVER, F64, I64, LOG_DECAYS
+from state.arrays import F64, I64
+from state.scoring.popularity import DECAYS, EVER, LOG_DECAYS
 
 
 @numba.njit(cache=True)

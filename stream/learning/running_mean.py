@@ -1,10 +1,8 @@
 """The mean of all ratings as ratings come and go: `mean` float64 [2] holds it and their number."""
 
 import numba
-import numpy as np
-import numpy.typing as npt
 
-F64 = npt.NDArray[np.float64]
+from state.arrays import F64
 
 
 @numba.njit(cache=True)

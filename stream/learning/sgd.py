@@ -16,19 +16,12 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import F32, F64, I64, U8, U64, Mask
 from state.kernels import dot, mix
 from state.prefetch import prefetch
 from stream.learning import refusal
 from stream.learning.running_mean import mean_with, mean_without
-
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
-U64 = npt.NDArray[np.uint64]
-U8 = npt.NDArray[np.uint8]
-Bool = npt.NDArray[np.bool_]
 
 EPSILON = 1e-8
 """Keeps the first AdaGrad step of a row without gradient finite."""
@@ -189,7 +182,7 @@ def explicit_kernel(
     users: I64,
     items: I64,
     ratings: F32,
-    remove: Bool,
+    remove: Mask,
     user_side: Side,
     item_side: Side,
     mean: F64,
@@ -225,7 +218,7 @@ def explicit(
     users: I64,
     items: I64,
     ratings: F32,
-    remove: Bool,
+    remove: Mask,
     user_side: Side,
     item_side: Side,
     mean: F64,
@@ -307,7 +300,7 @@ def implicit_kernel(
     users: I64,
     items: I64,
     strengths: F32,
-    remove: Bool,
+    remove: Mask,
     positions: U64,
     item_count: int,
     recent: I64,
@@ -353,7 +346,7 @@ def implicit(
     users: I64,
     items: I64,
     strengths: F32,
-    remove: Bool,
+    remove: Mask,
     positions: U64,
     item_count: int,
     recent: I64,
@@ -454,7 +447,7 @@ def _typed(rates: Rates) -> Rates:
 
 
 def _check_events(
-    users: I64, items: I64, values: F32, remove: Bool, user_side: Side, item_side: Side, refused: U8
+    users: I64, items: I64, values: F32, remove: Mask, user_side: Side, item_side: Side, refused: U8
 ) -> None:
     for array, dtype in (
         (users, np.int64),

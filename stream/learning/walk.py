@@ -17,22 +17,19 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from state import maps, neighbours
+from state.arrays import F32, F64, I8, I32, I64, U32, U64, Mask
 from state.maps import Histories
 from state.model import Model
 from state.scoring import blend, factors, popularity
 from state.scoring.blend import Catalogue
 from stream.evaluation.ranking import candidates, count_loss, middle_rank, softmax_loss
-from stream.events import F32, I32, I64, U32, U64, Learnable
+from stream.events import Learnable
 from stream.learning import als, gramian, refusal
 from stream.learning import blend as learning
 from stream.learning.blend import Recent, Weights
 from stream.learning.popularity import count_like, take_like_back
-
-F64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 
 LEARN_EVERY = 3
 """The weights are learnt from one like in so many: all of them gain less than 1 %."""
@@ -69,11 +66,11 @@ class Events(NamedTuple):
     users: I64
     items: I64
     strengths: F32
-    remove: Bool
+    remove: Mask
     positions: U64
     times_ms: I64
-    ranked: Bool
-    teaches: Bool
+    ranked: Mask
+    teaches: Mask
 
 
 class Users(NamedTuple):
@@ -118,7 +115,7 @@ class Pending(NamedTuple):
 
     items: I64
     size: I64
-    is_pending: Bool
+    is_pending: Mask
 
 
 class Walked(NamedTuple):
@@ -131,7 +128,7 @@ class Walked(NamedTuple):
     int8.
     """
 
-    kept: Bool
+    kept: Mask
     strengths: F32
     ranks: F64
     losses: F64
@@ -140,8 +137,8 @@ class Walked(NamedTuple):
     steps: I64
     owners: I64
     others: U32
-    forward: npt.NDArray[np.int8]
-    backward: npt.NDArray[np.int8]
+    forward: I8
+    backward: I8
 
 
 class Room(NamedTuple):
@@ -155,7 +152,7 @@ class Room(NamedTuple):
     interests: F32
     scalars: F64
     scores: F64
-    candidate: Bool
+    candidate: Mask
     refreshed_at: I64
 
 
@@ -172,9 +169,9 @@ class Walk:
     def __call__(
         self,
         events: Learnable,
-        ranked: Bool,
+        ranked: Mask,
         calibrations: F64,
-        teaches: Bool,
+        teaches: Mask,
         born: tuple[int, int],
         ends: I64,
         learns: bool,

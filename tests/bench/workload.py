@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from protos.events_pb2 import Interaction
+from state.arrays import F64, I64
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
@@ -33,9 +33,9 @@ PATIENCE_S = 60.0
 class Stream:
     """Who did what: users and items as numbers, ratings as float64; arrays of one length."""
 
-    users: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
+    users: I64
+    items: I64
+    values: F64
 
     def __len__(self) -> int:
         return len(self.users)
@@ -57,7 +57,7 @@ def in_turns(users: int, items: int, rounds: int, seed: int, first_user: int = 0
     return _with_items(np.concatenate(orders), items, random)
 
 
-def _with_items(users: npt.NDArray[np.int64], items: int, random: np.random.Generator) -> Stream:
+def _with_items(users: I64, items: int, random: np.random.Generator) -> Stream:
     chosen = (items ** random.random(len(users))).astype(np.int64) - 1
     return Stream(users, chosen, random.integers(1, 11, len(users)) / 2)
 
