@@ -7,17 +7,32 @@ import numpy as np
 
 from state.arrays import F32, I32, I64, U8, U64
 
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""Increment of SplitMix64 (Steele, Lea and Flood 2014)."""
+
 LANES = 8
 """Partial sums of a dot product: independent, so that they overlap, and always added alike."""
 
 
 @numba.njit(cache=True, inline="always")
 def mix(x: np.uint64) -> np.uint64:
-    """Finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection of 64-bit integers."""
+    """Finaliser of SplitMix64: a bijection of 64-bit integers."""
     x = np.uint64(x)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+@numba.njit(cache=True)
+def fraction(hashed: np.uint64) -> float:
+    """A hash as a number in [0, 1): its upper 53 bits."""
+    return np.float64(hashed >> np.uint64(11)) * 2.0**-53
+
+
+@numba.njit(cache=True)
+def below(hashed: np.uint64, limit: int) -> int:
+    """A hash as an integer in [0, limit), for limits up to 2^31: from its upper 32 bits."""
+    return int(np.int64(((hashed >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)))
 
 
 @numba.njit(cache=True)
@@ -26,14 +41,14 @@ def hash_bytes(buffer: U8, start: int, length: int) -> np.uint64:
 
     Eight bytes at a time are folded in and mixed, the length last.
     """
-    h = np.uint64(0x9E3779B97F4A7C15)
+    h = GOLDEN
     i = start
     stop = start + length
     while i + 8 <= stop:
         word = np.uint64(0)
         for k in range(8):
             word |= np.uint64(buffer[i + k]) << np.uint64(8 * k)
-        h = mix(h ^ word) + np.uint64(0x9E3779B97F4A7C15)
+        h = mix(h ^ word) + GOLDEN
         i += 8
     word = np.uint64(0)
     for k in range(stop - i):

@@ -287,6 +287,14 @@ class Histories(NamedTuple):
 
 
 @numba.njit(cache=True)
+def entries_of(histories: Histories, slot: int) -> tuple[U32, F32]:
+    """Others and strengths of the history of a slot, oldest first: views."""
+    start = histories.start[slot]
+    stop = start + histories.length[slot]
+    return histories.other[start:stop], histories.strength[start:stop]
+
+
+@numba.njit(cache=True)
 def append_entry(histories: Histories, slot: int, other: int, strength: np.float32) -> None:
     """Append an entry to the history of a slot; a full one drops its oldest. The arena has room for it."""
     others, strengths = histories.other, histories.strength

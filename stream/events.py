@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -121,8 +122,7 @@ class Decoded:
     key_mismatches: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Learnable:
+class Learnable(NamedTuple):
     """Interactions that change the model, in order, as parallel columns of length n.
 
     `users` and `items` are slots (an item's slot is its ordinal); `strengths` are signed for implicit
@@ -137,8 +137,13 @@ class Learnable:
     positions: U64
     times_ms: I64
 
-    def __len__(self) -> int:
-        return len(self.users)
+    def check(self) -> None:
+        """Assert that the columns are what compiled code takes them for."""
+        dtypes = np.int64, np.int64, np.float32, np.bool_, np.uint64, np.int64
+        for column, dtype in zip(self, dtypes, strict=True):
+            assert column.dtype == dtype
+            assert column.shape == self.users.shape
+            assert column.flags.c_contiguous
 
 
 @dataclass(frozen=True, slots=True, eq=False)

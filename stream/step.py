@@ -23,8 +23,9 @@ from stream.events import Changed, Interactions, Learnable, Records, Rejected
 from stream.learning import als
 from stream.learning.learner import Learner, refusals
 from stream.learning.meaning import strengths
-from stream.learning.walk import LEARN_EVERY, Options, Walk, Walked
 from stream.sampling import position_hashes, sampled
+from stream.walk.values import Options, Walked
+from stream.walk.walk import LEARN_EVERY, Walk
 
 Spans = tuple[U8, I64, I32, U64]
 """Ids: a buffer, where each begins, how long it is, and its hash."""
@@ -42,7 +43,7 @@ class Outcome:
 class Evaluator(Protocol):
     """Decides what is judged before it is learnt, and hears what came of it.
 
-    `calibrations` float64 [models, 3] are those of `stream.learning.walk.MODELS`, which learn in place.
+    `calibrations` float64 [models, 3] are those of `stream.walk.values.MODELS`, which learn in place.
     """
 
     calibrations: F64
@@ -187,7 +188,7 @@ class Step:
         calibrations = self._evaluator.calibrations
         walked = self._walk(events, ranked, calibrations, teaches, born, ends, learns=not self.frozen)
         learnt = _kept(events, walked)
-        learns = len(learnt) and not self.frozen
+        learns = len(learnt.users) and not self.frozen
         changed = self.learner.learn(model, learnt, born[1], recalled) if learns else _nothing()
         self._evaluator.record(walked, changed.predictions, learnt)
         if self.frozen:

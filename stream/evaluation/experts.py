@@ -19,7 +19,7 @@ from state.kernels import dot
 from state.model import Model
 from state.scoring import blend, factors, popularity
 from stream.evaluation.ranking import Answer
-from stream.learning.walk import REFRESH_EVENTS
+from stream.walk.judging import REFRESH_EVENTS
 
 DECAYS = popularity.DECAYS[: popularity.EVER]
 """What is left of a positive's weight after each further one."""

@@ -3,7 +3,7 @@
 An event is eligible if it is a positive, its user and its item have been learnt from before, and the item
 is not in the user's history ("warm"). Candidates are all items learnt so far minus that history; where
 repeats count, the history stays. Ties get the middle rank. Side by side on the same events: `MODELS` of
-`stream.learning.walk`, which ranks them.
+`stream.walk`, which ranks them.
 
 For explicit ratings the error of every prediction made just before learning it is summed as well.
 """
@@ -21,8 +21,8 @@ from stream.config import LearningConfig, PrequentialConfig
 from stream.evaluation.ranking import METRICS, event_metrics, first_calibrations
 from stream.evaluation.rating import NOTHING_SEEN, Errors, errors_of
 from stream.events import Learnable
-from stream.learning.walk import MODELS, Walked
 from stream.sampling import sampled
+from stream.walk.values import MODELS, Walked
 
 WINDOWS_KEPT = 60
 """Completed windows that are remembered."""

@@ -15,7 +15,7 @@ from state.arrays import F32, F64, I64, Mask
 from state.model import Model
 from stream.evaluation.ranking import first_calibrations
 from stream.events import Learnable
-from stream.learning.walk import MODELS, Walked
+from stream.walk.values import MODELS, Walked
 
 BASELINE_STEP = 0.025
 """Learning rate of the baseline's biases: that of river's documentation."""
@@ -58,7 +58,7 @@ class Recorder:
 
     def sample(self, model: Model, events: Learnable) -> Mask:
         """Nothing is ranked."""
-        return np.zeros(len(events), np.bool_)
+        return np.zeros(len(events.users), np.bool_)
 
     def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
         """Keep the predictions, if there are any."""

@@ -17,10 +17,11 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from state.arrays import F32, F64, I32, I64
-from state.kernels import dot, mix
+from state.arrays import F32, F64, I32, I64, U32
+from state.kernels import GOLDEN, below, dot, fraction, mix
 from state.scoring import blend, popularity
 from state.scoring.blend import Catalogue, Sparse
+from stream.learning.recent import Recent
 
 UNIFORM, RECENT, NEIGHBOURING = 5, 5, 10
 """Negatives drawn from all items, from the latest events, and from the lists of neighbours."""
@@ -31,26 +32,12 @@ FORGETTING = 0.9999
 RIDGE = 1.0
 """lambda."""
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-"""Increment of SplitMix64 (Steele, Lea and Flood 2014)."""
-
 
 class Weights(NamedTuple):
     """What is learnt: `weights` float64 [d] and the lower triangle of the `curvature` M float64 [d, d]."""
 
     weights: F64
     curvature: F64
-
-
-class Recent(NamedTuple):
-    """The latest events, a ring: `items` int64 [length], of which `state`[1] are filled.
-
-    `state`[0] is the next place; `times` int32 [items] is how often each item is in the ring.
-    """
-
-    items: I64
-    state: I64
-    times: I32
 
 
 class Sample(NamedTuple):
@@ -61,34 +48,9 @@ class Sample(NamedTuple):
 
 
 @numba.njit(cache=True)
-def remember(recent: Recent, item: int) -> None:
-    """Enter an event of `item` into the ring."""
-    place = recent.state[0]
-    if recent.state[1] == len(recent.items):
-        recent.times[recent.items[place]] -= 1
-    else:
-        recent.state[1] += 1
-    recent.items[place] = item
-    recent.times[item] += 1
-    recent.state[0] = (place + 1) % len(recent.items)
-
-
-@numba.njit(cache=True)
-def _fraction(hashed: np.uint64) -> float:
-    """A hash as a number in [0, 1)."""
-    return np.float64(hashed >> np.uint64(11)) * 2.0**-53
-
-
-@numba.njit(cache=True)
-def _below(hashed: np.uint64, limit: int) -> int:
-    """A hash as an integer in [0, limit), for limits below 2^32."""
-    return int(np.int64(((hashed >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)))
-
-
-@numba.njit(cache=True)
-def _weighted(cumulated: F64, fraction: float) -> int:
-    """The first place whose cumulated weight exceeds that fraction of the whole."""
-    wanted = fraction * cumulated[len(cumulated) - 1]
+def _weighted(cumulated: F64, share: float) -> int:
+    """The first place whose cumulated weight exceeds that share of the whole."""
+    wanted = share * cumulated[len(cumulated) - 1]
     low, high = 0, len(cumulated) - 1
     while low < high:
         middle = (low + high) // 2
@@ -100,7 +62,7 @@ def _weighted(cumulated: F64, fraction: float) -> int:
 
 
 @numba.njit(cache=True)
-def contains(items: I64, item: int) -> bool:
+def contains(items: U32, item: int) -> bool:
     """Whether `item` is among `items`."""
     found = False
     for other in items:
@@ -113,14 +75,14 @@ def sample(
     position: np.uint64,
     seed: int,
     positive: int,
-    excluded: I64,
+    excluded: U32,
     item_count: int,
     recent: Recent,
     listed: I64,
     draws: F64,
     place: I32,
 ) -> Sample:
-    """The positive and its negatives, without itself and the `excluded` items (int64 [h]).
+    """The positive and its negatives, without itself and the `excluded` items (uint32 [h]).
 
     Draw n of an event stands for mix(mix(position ^ mix(seed + GOLDEN)) + (n + 1) GOLDEN). An item is
     expected UNIFORM / items + RECENT its share of the ring + NEIGHBOURING its share of `draws` float64 [m]
@@ -139,13 +101,13 @@ def sample(
     for draw in range(UNIFORM + RECENT + NEIGHBOURING):
         hashed = mix(key + np.uint64(draw + 1) * GOLDEN)
         if draw < UNIFORM:
-            item = _below(hashed, item_count)
+            item = below(hashed, item_count)
         elif draw < UNIFORM + recents:
             if filled == 0:
                 continue
-            item = recent.items[_below(hashed, filled)]
+            item = recent.items[below(hashed, filled)]
         else:
-            item = listed[_weighted(cumulated, _fraction(hashed))]
+            item = listed[_weighted(cumulated, fraction(hashed))]
         if item == positive or contains(excluded, item):
             continue
         expected = UNIFORM / item_count
@@ -261,7 +223,7 @@ def learn(
     user_interests: F32,
     sparse: Sparse,
     positive: int,
-    excluded: I64,
+    excluded: U32,
     clock: int,
     item_count: int,
     recent: Recent,
@@ -271,7 +233,7 @@ def learn(
 ) -> None:
     """Move the weights by one event, before anything else has learnt from it.
 
-    `sparse` and `user_interests` float32 [6, r] are the user's before the event; `excluded` int64 [h] is
+    `sparse` and `user_interests` float32 [6, r] are the user's before the event; `excluded` uint32 [h] is
     the history where items already seen are no candidates, else empty; `place` is scratch as elsewhere.
     """
     for at in range(len(sparse.items)):
@@ -300,8 +262,8 @@ def learn_newcomer(
 
     Their features are those of popularity alone.
     """
-    none, no_draws = np.empty(0, np.int64), np.empty(0, np.float64)
-    chosen = sample(position, seed, positive, none, item_count, recent, none, no_draws, place)
+    nobody, none, no_draws = np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.float64)
+    chosen = sample(position, seed, positive, nobody, item_count, recent, none, no_draws, place)
     if len(chosen.items) > 1:
         rows = np.empty((len(chosen.items), popularity.FEATURES), np.float64)
         for n in range(len(rows)):

@@ -21,13 +21,18 @@ import numpy as np
 
 from state.arrays import F32, F64, I64, U8, Mask
 from state.kernels import dot
+from stream.events import Learnable
 from stream.learning import refusal
-from stream.learning.normal_equations import BLOCK, LANES, solve, solve_nonnegative
+from stream.learning.normal_equations import Equations, equations, solve, solve_nonnegative
 from stream.learning.running_mean import mean_with, mean_without
 
 
 class Penalties(NamedTuple):
-    """How one side is solved, as in the equations above. An infinite `level_reg` leaves the level alone."""
+    """How one side is solved, as in the equations above. An infinite `level_reg` leaves the level alone.
+
+    A row whose norm would exceed `norm_max` is refused; with `nonneg` a row's vector is the best one without
+    negative components.
+    """
 
     reg: float
     reg_per_rating: float
@@ -35,13 +40,8 @@ class Penalties(NamedTuple):
     recency: float
     level_recency: float
     level_reg: float
-
-
-class Side(NamedTuple):
-    """The rows of all users, or of all items: `vectors` float32 [rows, r], `biases` float32 [rows]."""
-
-    vectors: F32
-    biases: F32
+    norm_max: float
+    nonneg: bool
 
 
 class Histories(NamedTuple):
@@ -49,7 +49,7 @@ class Histories(NamedTuple):
 
     `segments` int64 [n]: which segment belongs to the row of an event. Segment s has the entries
     `first[s]:stop[s]`, oldest first, and `room[s]` is where the next segment begins, all int64 [segments];
-    `others` int64 [m] are rows of the other side, `ratings` float32 [m].
+    `others` int64 [m] are rows of the other side, `ratings` float32 [m]. The latest `most` are kept.
     """
 
     segments: I64
@@ -58,43 +58,26 @@ class Histories(NamedTuple):
     room: I64
     others: I64
     ratings: F32
+    most: int
 
 
-class _Scratch(NamedTuple):
-    """Room for one solve; see `normal_equations.solve`, whose x is the one row of `x`."""
+class Side(NamedTuple):
+    """All users, or all items: `vectors` float32 [rows, r], `biases` float32 [rows]."""
 
-    base: F32
-    a: F32
-    z: F32
-    weights: F32
-    c: F32
-    x: F32
-
-
-@numba.njit(cache=True)
-def _scratch(rank: int, longest: int) -> _Scratch:
-    """Room for solves of up to `longest` ratings."""
-    width = (rank + LANES - 1) // LANES * LANES
-    rows = longest + 1 + BLOCK
-    return _Scratch(
-        np.zeros((rank, width), np.float32),
-        np.zeros((rank, width), np.float32),
-        np.zeros((rows, width), np.float32),
-        np.zeros(rows, np.float32),
-        np.zeros(max(rows, rank), np.float32),
-        np.zeros((1, width), np.float32),
-    )
+    vectors: F32
+    biases: F32
+    histories: Histories
+    penalties: Penalties
 
 
 @numba.njit(cache=True)
-def _gather(
-    histories: Histories, first: int, stop: int, other: Side, mean: float, recency: float, scratch: _Scratch
-) -> tuple[float, float]:
-    """Rows of a history into z, their weights into weights, sum w_j d_j y_j into x, s into z[stop - first].
+def _gather(own: Side, segment: int, other: Side, mean: float, room: Equations) -> tuple[float, float]:
+    """Rows of a history into z, their weights into weights, sum w_j d_j y_j into x, s into z[count].
 
     Returns W and sum w_j d_j.
     """
-    z, x, count = scratch.z, scratch.x[0], stop - first
+    histories, first = own.histories, own.histories.first[segment]
+    z, x, count = room.z, room.x[0], histories.stop[segment] - first
     rank = other.vectors.shape[1]
     x[:] = 0
     z[count, :] = 0
@@ -104,7 +87,7 @@ def _gather(
         row = histories.others[first + j]
         deviation = np.float64(histories.ratings[first + j]) - mean - other.biases[row]
         w, moved = np.float32(weight), np.float32(weight * deviation)
-        scratch.weights[j] = w
+        room.weights[j] = w
         for b in range(rank):
             y = other.vectors[row, b]
             z[j, b] = y
@@ -112,80 +95,57 @@ def _gather(
             z[count, b] += w * y
         total_weight += weight
         total_deviation += weight * deviation
-        weight *= recency
+        weight *= own.penalties.recency
     return total_weight, total_deviation
 
 
 @numba.njit(cache=True)
-def _level(
-    histories: Histories,
-    first: int,
-    stop: int,
-    biases: F32,
-    mean: float,
-    bias: float,
-    penalties: Penalties,
-    scratch: _Scratch,
-) -> float:
+def _level(own: Side, segment: int, biases: F32, mean: float, bias: float, room: Equations) -> float:
     """How far the newest ratings lie above what row x and `bias` predict of them, shrunk."""
+    histories, first = own.histories, own.histories.first[segment]
     weight = 1.0
-    total_weight, total_error = penalties.level_reg, 0.0
-    for j in range(stop - 1, first - 1, -1):
+    total_weight, total_error = own.penalties.level_reg, 0.0
+    for j in range(histories.stop[segment] - 1, first - 1, -1):
         known = mean + bias + biases[histories.others[j]]
-        error = np.float64(histories.ratings[j]) - known - dot(scratch.z, j - first, scratch.x, 0)
+        error = np.float64(histories.ratings[j]) - known - dot(room.z, j - first, room.x, 0)
         total_error += weight * error
         total_weight += weight
-        weight *= penalties.level_recency
+        weight *= own.penalties.level_recency
     return total_error / total_weight
 
 
 @numba.njit(cache=True)
-def _solve_history(
-    histories: Histories,
-    first: int,
-    stop: int,
-    other: Side,
-    mean: float,
-    penalties: Penalties,
-    nonneg: bool,
-    old: F32,
-    scratch: _Scratch,
-) -> float:
-    """The row of a history that is not empty into scratch.x; returns its bias, NaN without a solution."""
-    count = stop - first
-    rank = other.vectors.shape[1]
-    z, x = scratch.z, scratch.x[0]
-    weight, deviation = _gather(histories, first, stop, other, mean, penalties.recency, scratch)
+def _solve_history(own: Side, row: int, segment: int, other: Side, mean: float, room: Equations) -> float:
+    """The row of a history that is not empty into room.x; returns its bias, NaN without a solution."""
+    count, penalties = own.histories.stop[segment] - own.histories.first[segment], own.penalties
+    z, x = room.z, room.x[0]
+    weight, deviation = _gather(own, segment, other, mean, room)
     mass = weight + penalties.reg_bias
     share = np.float32(deviation / mass)
-    for b in range(rank):
+    for b in range(other.vectors.shape[1]):
         x[b] -= share * z[count, b]
-    scratch.weights[count] = np.float32(-1 / mass)
-    padded = (count + BLOCK) // BLOCK * BLOCK
-    scratch.weights[count + 1 : padded] = 0
-    z[count + 1 : padded] = 0
+    room.weights[count] = np.float32(-1 / mass)
     ridge = np.float32(penalties.reg + penalties.reg_per_rating * weight)
-    rows, weights = z[:padded], scratch.weights[:padded]
-    if nonneg:
-        solved = solve_nonnegative(scratch.base, rows, weights, ridge, scratch.a, scratch.c, x, old)
+    if penalties.nonneg:
+        solved = solve_nonnegative(room, count + 1, ridge, own.vectors[row])
     else:
-        solved = solve(scratch.base, rows, weights, ridge, scratch.a, scratch.c, x)
+        solved = solve(room, count + 1, ridge)
     if not solved:
         return math.nan
-    bias = (deviation - dot(z, count, scratch.x, 0)) / mass
+    bias = (deviation - dot(z, count, room.x, 0)) / mass
     if math.isinf(penalties.level_reg):
         return bias
-    return bias + _level(histories, first, stop, other.biases, mean, bias, penalties, scratch)
+    return bias + _level(own, segment, other.biases, mean, bias, room)
 
 
 @numba.njit(cache=True)
-def _remember(histories: Histories, segment: int, other: int, rating: float, history_max: int) -> None:
-    """Append a rating to a segment, which forgets its oldest beyond `history_max`."""
+def _remember(histories: Histories, segment: int, other: int, rating: float) -> None:
+    """Append a rating to a segment, which forgets its oldest beyond the most."""
     stop = histories.stop[segment]
     histories.others[stop] = other
     histories.ratings[stop] = rating
     histories.stop[segment] = stop + 1
-    if stop + 1 - histories.first[segment] > history_max:
+    if stop + 1 - histories.first[segment] > histories.most:
         histories.first[segment] += 1
 
 
@@ -202,191 +162,101 @@ def _forget(histories: Histories, segment: int, other: int) -> None:
 
 
 @numba.njit(cache=True)
-def _solve_row(
-    own: Side,
-    row: int,
-    other: Side,
-    histories: Histories,
-    segment: int,
-    mean: float,
-    penalties: Penalties,
-    norm_max: float,
-    nonneg: bool,
-    scratch: _Scratch,
-) -> int:
+def _solve_row(own: Side, row: int, segment: int, other: Side, mean: float, room: Equations) -> int:
     """Solve a row from its ratings; a code of `refusal`."""
-    first, stop = histories.first[segment], histories.stop[segment]
-    if stop == first:
+    rank = own.vectors.shape[1]
+    if own.histories.stop[segment] == own.histories.first[segment]:
         own.vectors[row, :] = 0
         own.biases[row] = 0
         return refusal.ACCEPTED
-    old = own.vectors[row]
-    bias = _solve_history(histories, first, stop, other, mean, penalties, nonneg, old, scratch)
+    bias = _solve_history(own, row, segment, other, mean, room)
     squared = 0.0
-    for b in range(own.vectors.shape[1]):
-        squared += np.float64(scratch.x[0, b]) * scratch.x[0, b]
+    for b in range(rank):
+        squared += np.float64(room.x[0, b]) * room.x[0, b]
     if not math.isfinite(squared + bias):
         return refusal.NOT_FINITE
-    if squared > norm_max * norm_max:
+    if squared > own.penalties.norm_max * own.penalties.norm_max:
         return refusal.NORM
-    own.vectors[row, :] = scratch.x[0, : own.vectors.shape[1]]
+    own.vectors[row, :] = room.x[0, :rank]
     own.biases[row] = bias
     return refusal.ACCEPTED
 
 
 @numba.njit(cache=True)
+def _longest(histories: Histories) -> int:
+    """The most ratings that a segment will have."""
+    longest = 0
+    for s in range(histories.first.shape[0]):
+        longest = max(longest, min(histories.room[s] - histories.first[s], histories.most))
+    return longest
+
+
+@numba.njit(cache=True)
 def learn_kernel(
-    users: I64,
-    items: I64,
-    ratings: F32,
-    remove: Mask,
-    user_side: Side,
-    item_side: Side,
-    user_histories: Histories,
-    item_histories: Histories,
-    history_max: int,
-    mean: F64,
-    user_penalties: Penalties,
-    item_penalties: Penalties,
-    norm_max: float,
-    predictions: F64,
-    refused: U8,
-    nonneg: bool,
+    events: Learnable, users: Side, items: Side, mean: F64, predictions: F64, refused: U8
 ) -> None:
     """See `learn`."""
-    longest = 0
-    for histories in (user_histories, item_histories):
-        for s in range(histories.first.shape[0]):
-            longest = max(longest, min(histories.room[s] - histories.first[s], history_max))
-    scratch = _scratch(user_side.vectors.shape[1], longest)
-    for e in range(users.shape[0]):
-        u, i, rating = users[e], items[e], ratings[e]
-        cross = dot(user_side.vectors, u, item_side.vectors, i)
-        predictions[e] = mean[0] + user_side.biases[u] + item_side.biases[i] + cross
+    of_users, of_items = users.histories, items.histories
+    room = equations(users.vectors.shape[1], max(_longest(of_users), _longest(of_items)) + 1)
+    for e in range(events.users.shape[0]):
+        u, i, rating = events.users[e], events.items[e], events.strengths[e]
+        cross = dot(users.vectors, u, items.vectors, i)
+        predictions[e] = mean[0] + users.biases[u] + items.biases[i] + cross
         refused[e] = refusal.NOT_FINITE
         if not math.isfinite(rating):
             continue
-        of_user, of_item = user_histories.segments[e], item_histories.segments[e]
-        if remove[e]:
+        of_user, of_item = of_users.segments[e], of_items.segments[e]
+        if events.remove[e]:
             mean[0], mean[1] = mean_without(mean, rating)
-            _forget(user_histories, of_user, i)
-            _forget(item_histories, of_item, u)
+            _forget(of_users, of_user, i)
+            _forget(of_items, of_item, u)
         else:
             mean[0], mean[1] = mean_with(mean, rating)
-            _remember(user_histories, of_user, i, rating, history_max)
-            _remember(item_histories, of_item, u, rating, history_max)
-        user_refused = _solve_row(
-            user_side,
-            u,
-            item_side,
-            user_histories,
-            of_user,
-            mean[0],
-            user_penalties,
-            norm_max,
-            nonneg,
-            scratch,
-        )
-        item_refused = _solve_row(
-            item_side,
-            i,
-            user_side,
-            item_histories,
-            of_item,
-            mean[0],
-            item_penalties,
-            norm_max,
-            nonneg,
-            scratch,
-        )
+            _remember(of_users, of_user, i, rating)
+            _remember(of_items, of_item, u, rating)
+        user_refused = _solve_row(users, u, of_user, items, mean[0], room)
+        item_refused = _solve_row(items, i, of_item, users, mean[0], room)
         refused[e] = max(user_refused, item_refused)
 
 
-def learn(
-    users: I64,
-    items: I64,
-    ratings: F32,
-    remove: Mask,
-    user_side: Side,
-    item_side: Side,
-    user_histories: Histories,
-    item_histories: Histories,
-    history_max: int,
-    mean: F64,
-    user_penalties: Penalties,
-    item_penalties: Penalties,
-    norm_max: float,
-    predictions: F64,
-    refused: U8,
-    nonneg: bool = False,
-) -> None:
+def learn(events: Learnable, users: Side, items: Side, mean: F64) -> tuple[F64, U8]:
     """Learn ratings one after the other, each predicted before anything that knows of it.
 
     Of each event the mean moves and the rating enters both histories, or leaves them by `remove`; then the
     user is solved against the items as they are, then the item against the users. A row without ratings
     becomes zero. How events fall into batches makes no difference.
 
-    `users`, `items` int64 [n] are rows of their side; `ratings` float32 [n], for a `remove` (bool [n]) the
-    one that is taken back; histories as before the first event are brought up to date, in place, the latest
-    `history_max` ratings of each row; `mean` float64 [2]: mean and count, in place; `predictions` float64
-    [n] (out); `refused` uint8 [n] (out): the worse of the event's two codes of `refusal`; a refused
-    row keeps its old value, and a rating that is not finite changes nothing. With `nonneg` a row's vector is
-    the best one without negative components.
+    Strengths are ratings, for a `remove` the one that is taken back; histories as before the first event are
+    brought up to date, in place; `mean` float64 [2]: mean and count, in place. Returns predictions float64
+    [n], and uint8 [n] the worse of the event's two codes of `refusal`; a refused row keeps its old value, and
+    a rating that is not finite changes nothing.
     """
-    for column, dtype in (
-        (users, np.int64),
-        (items, np.int64),
-        (ratings, np.float32),
-        (remove, np.bool_),
-        (predictions, np.float64),
-        (refused, np.uint8),
-    ):
-        assert column.dtype == dtype
-        assert column.shape == users.shape
-        assert column.flags.c_contiguous
+    events.check()
     assert mean.dtype == np.float64
     assert mean.shape == (2,)
-    assert history_max > 0
-    for rows, side, histories in ((users, user_side, user_histories), (items, item_side, item_histories)):
-        _check_side(rows, side)
-        _check_histories(remove, histories)
-    for side, histories in ((user_side, item_histories), (item_side, user_histories)):
-        others = histories.others
-        assert len(others) == 0 or 0 <= others.min() <= others.max() < len(side.vectors)
-    assert user_side.vectors.shape[1] == item_side.vectors.shape[1]
-    assert not np.may_share_memory(user_side.vectors, item_side.vectors)
-    learn_kernel(
-        users,
-        items,
-        ratings,
-        remove,
-        user_side,
-        item_side,
-        user_histories,
-        item_histories,
-        int(history_max),
-        mean,
-        Penalties(*map(float, user_penalties)),
-        Penalties(*map(float, item_penalties)),
-        float(norm_max),
-        predictions,
-        refused,
-        bool(nonneg),
-    )
+    for rows, own, other in ((events.users, users, items), (events.items, items, users)):
+        _check_side(rows, own)
+        _check_histories(events.remove, own.histories, len(other.vectors))
+    assert users.vectors.shape[1] == items.vectors.shape[1]
+    assert not np.may_share_memory(users.vectors, items.vectors)
+    count = len(events.users)
+    predictions, refused = np.zeros(count, np.float64), np.zeros(count, np.uint8)
+    learn_kernel(events, users, items, mean, predictions, refused)
+    return predictions, refused
 
 
 def _check_side(rows: I64, side: Side) -> None:
     assert side.vectors.ndim == 2
     assert side.biases.shape == side.vectors.shape[:1]
-    for array in side:
+    for array in (side.vectors, side.biases):
         assert array.dtype == np.float32
         assert array.flags.c_contiguous
     assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < len(side.vectors)
 
 
-def _check_histories(remove: Mask, histories: Histories) -> None:
-    segments, first, stop, room, others, ratings = histories
-    for array in histories[:-1]:
+def _check_histories(remove: Mask, histories: Histories, other_count: int) -> None:
+    segments, first, stop, room, others, ratings, most = histories
+    for array in (segments, first, stop, room, others):
         assert array.dtype == np.int64
         assert array.flags.c_contiguous
     assert ratings.dtype == np.float32
@@ -395,9 +265,11 @@ def _check_histories(remove: Mask, histories: Histories) -> None:
     assert segments.shape == remove.shape
     assert first.shape == stop.shape == room.shape
     assert len(segments) == 0 or 0 <= segments.min() <= segments.max() < len(first)
+    assert len(others) == 0 or 0 <= others.min() <= others.max() < other_count
     added = np.bincount(segments[~remove], minlength=len(first))
     assert (first >= 0).all()
     assert (first <= stop).all()
     assert (stop + added <= room).all()
     assert (room[:-1] <= first[1:]).all()
     assert len(room) == 0 or room[-1] <= len(others)
+    assert most > 0

@@ -16,7 +16,9 @@ from state.factors import FactorTable
 from state.model import Model
 from stream.config import AlsConfig, LearnerSettings, LearningConfig, SgdConfig
 from stream.events import Changed, Learnable
-from stream.learning import als, explicit_als, refusal, sgd
+from stream.learning import als, explicit_als, explicit_sgd, implicit_sgd, refusal, sgd
+from stream.learning.initial_vectors import initial_vectors
+from stream.learning.recent import recent_of
 
 REFUSALS = {refusal.NOT_FINITE: "not_finite", refusal.NORM: "norm", refusal.TRACE: "trace"}
 """Why an update was refused, by the kernels' code."""
@@ -115,11 +117,19 @@ class ExplicitAlsLearner:
 
     def __init__(self, learning: LearningConfig, config: AlsConfig) -> None:
         self._learning = learning
-        ridges = config.explicit_reg, config.explicit_reg_per_rating, config.explicit_reg_bias
         self._user_penalties = explicit_als.Penalties(
-            *ridges, config.explicit_recency, config.explicit_level_recency, config.explicit_level_reg
+            config.explicit_reg,
+            config.explicit_reg_per_rating,
+            config.explicit_reg_bias,
+            config.explicit_recency,
+            config.explicit_level_recency,
+            config.explicit_level_reg,
+            learning.norm_max,
+            learning.nonneg,
         )
-        self._item_penalties = explicit_als.Penalties(*ridges, 1.0, 1.0, math.inf)
+        self._item_penalties = self._user_penalties._replace(
+            recency=1.0, level_recency=1.0, level_reg=math.inf
+        )
 
     def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors."""
@@ -135,25 +145,14 @@ class ExplicitAlsLearner:
     def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
         """One rating after the other, each predicted before anything that knows of it."""
         assert recalled is not None
-        users, items = model.users, model.items
-        refused, predictions = np.zeros(len(events), np.uint8), np.zeros(len(events), np.float64)
-        explicit_als.learn(
-            events.users,
-            events.items,
-            events.strengths,
-            events.remove,
-            explicit_als.Side(users.vectors, users.bias),
-            explicit_als.Side(items.vectors, items.bias),
-            _histories(recalled[0], events.users, ~events.remove),
-            _histories(recalled[1], events.items, ~events.remove),
-            users.history_max,
+        users, items, added = model.users, model.items, ~events.remove
+        of_users = _histories(recalled[0], events.users, added, users.history_max)
+        of_items = _histories(recalled[1], events.items, added, items.history_max)
+        predictions, refused = explicit_als.learn(
+            events,
+            explicit_als.Side(users.vectors, users.bias, of_users, self._user_penalties),
+            explicit_als.Side(items.vectors, items.bias, of_items, self._item_penalties),
             model.globals["mean"],
-            self._user_penalties,
-            self._item_penalties,
-            self._learning.norm_max,
-            predictions,
-            refused,
-            self._learning.nonneg,
         )
         return Changed(
             users.distinct(events.users), items.distinct(events.items), _refused(refused), predictions
@@ -166,7 +165,7 @@ def _recollection(table: FactorTable, others: FactorTable, rows: I64) -> Recolle
     return Recollection(rows, bounds, others.find_ordinals(ordinals), ratings)
 
 
-def _histories(recalled: Recollection, rows: I64, added: Mask) -> explicit_als.Histories:
+def _histories(recalled: Recollection, rows: I64, added: Mask, most: int) -> explicit_als.Histories:
     """What was recalled, with room for the events of `rows` [n] that add to it: those `added` [n]."""
     segments = np.searchsorted(recalled.rows, rows)
     lengths = np.diff(recalled.bounds)
@@ -175,7 +174,7 @@ def _histories(recalled: Recollection, rows: I64, added: Mask) -> explicit_als.H
     others, ratings = np.zeros(ends[-1], np.int64), np.zeros(ends[-1], np.float32)
     places = np.arange(len(recalled.others)) + np.repeat(first - recalled.bounds[:-1], lengths)
     others[places], ratings[places] = recalled.others, recalled.ratings
-    return explicit_als.Histories(segments, first, first + lengths, ends, others, ratings)
+    return explicit_als.Histories(segments, first, first + lengths, ends, others, ratings, most)
 
 
 class SgdLearner:
@@ -198,7 +197,7 @@ class SgdLearner:
             learning.norm_max,
             learning.nonneg,
         )
-        self._sampling = sgd.Sampling(config.negatives, config.recent_share, learning.seed)
+        self._sampling = implicit_sgd.Sampling(config.negatives, config.recent_share, learning.seed)
 
     def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors."""
@@ -210,41 +209,16 @@ class SgdLearner:
     def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
         """One step per interaction, and for implicit feedback one per sampled negative."""
         users, items = _side(model.users, model.users.capacity), _side(model.items, model.item_count)
-        refused = np.zeros(len(events), np.uint8)
-        predictions = np.zeros(len(events) if self._explicit else 0, np.float64)
         if self._explicit:
-            mean = model.globals["mean"]
-            sgd.explicit(
-                events.users,
-                events.items,
-                events.strengths,
-                events.remove,
-                users,
-                items,
-                mean,
-                self._rates,
-                predictions,
-                refused,
+            predictions, refused = explicit_sgd.learn(
+                events, users, items, model.globals["mean"], self._rates
             )
             changed = model.items.distinct(events.items)
         else:
-            touched = np.zeros(model.item_count, np.uint8)
-            sgd.implicit(
-                events.users,
-                events.items,
-                events.strengths,
-                events.remove,
-                events.positions,
-                items_before,
-                model.globals["recent"],
-                model.globals["recent_state"],
-                users,
-                items,
-                self._rates,
-                self._sampling,
-                refused,
-                touched,
+            refused, touched = implicit_sgd.learn(
+                events, items_before, recent_of(model), users, items, self._rates, self._sampling
             )
+            predictions = NO_PREDICTIONS
             touched[events.items] = 1
             changed = np.flatnonzero(touched)
         return Changed(model.users.distinct(events.users), changed, _refused(refused), predictions)
@@ -252,7 +226,7 @@ class SgdLearner:
 
 def _first_vectors(hashes: U64, learning: LearningConfig) -> F32:
     """First vectors float32 [n, rank] of new rows."""
-    vectors = sgd.initial_vectors(hashes, learning.rank, learning.seed, learning.init_std)
+    vectors = initial_vectors(hashes, learning.rank, learning.seed, learning.init_std)
     return np.abs(vectors) if learning.nonneg else vectors
 
 

@@ -1,4 +1,4 @@
-"""Small dense normal equations in float32: (base + ridge I + sum of weights_j z_j z_jᵀ) x = b.
+"""Small dense normal equations in float32: (base + ridge I + sum of weights_j z_j z_jᵀ) x = b, or A x = b.
 
 The matrix is factored as LᵀL from its last row upwards. Row i of L then spans columns 0..i, so that
 every inner loop is an axpy from column 0: that compiles to vector instructions although sums may not
@@ -6,6 +6,7 @@ be reordered. float32 throughout: on MovieLens 100K within 1.1e-5 of a float64 s
 """
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -23,6 +24,46 @@ TOLERANCE = 1e-6
 
 SWEEPS_MAX = 1_000
 """Bound of the descent: rows that start from their old values take about ten sweeps."""
+
+
+class Equations(NamedTuple):
+    """Room for equations of rank r with up to m rows z_j; w is r rounded up to `LANES`.
+
+    `base` float32 [r, w]; `z` float32 [>= m, w] and `weights` float32 [>= m]; `x` float32 [1, w] is b before
+    a solve and the solution after it. `matrix` float32 [r, w] and `c` float32 [>= max(m, r)] are scratch.
+    Columns from r on are zero.
+    """
+
+    base: F32
+    z: F32
+    weights: F32
+    x: F32
+    matrix: F32
+    c: F32
+
+
+@numba.njit(cache=True)
+def equations(rank: int, rows: int) -> Equations:
+    """Room for that many rows, all zero."""
+    width = (rank + LANES - 1) // LANES * LANES
+    padded = (rows + BLOCK - 1) // BLOCK * BLOCK
+    return Equations(
+        np.zeros((rank, width), np.float32),
+        np.zeros((padded, width), np.float32),
+        np.zeros(padded, np.float32),
+        np.zeros((1, width), np.float32),
+        np.zeros((rank, width), np.float32),
+        np.zeros(max(padded, rank), np.float32),
+    )
+
+
+@numba.njit(cache=True)
+def _pad(room: Equations, count: int) -> int:
+    """Rows without weight up to a multiple of `BLOCK`, which is returned."""
+    padded = (count + BLOCK - 1) // BLOCK * BLOCK
+    room.weights[count:padded] = 0
+    room.z[count:padded] = 0
+    return padded
 
 
 @numba.njit(cache=True)
@@ -55,23 +96,23 @@ def _subtract_later_rows(a: F32, i: int, rank: int, width: int, c: F32) -> None:
 
 
 @numba.njit(cache=True)
-def solve(base: F32, z: F32, weights: F32, ridge: np.float32, a: F32, c: F32, x: F32) -> bool:
-    """x := A⁻¹ x with A = base + ridge I + sum weights_j z_j z_jᵀ; False unless A is positive definite.
+def solve(room: Equations, count: int, ridge: np.float32) -> bool:
+    """x := A⁻¹ x, with the first `count` rows; False unless A is positive definite.
 
-    `base`, `a` (scratch) float32 [r, w]; `z` float32 [m, w], `weights` float32 [m], m a multiple of
-    `BLOCK`; `x` float32 [w]; `c` (scratch) float32 [>= max(m, r)]; w = r rounded up to `LANES`, filled
-    with zeros. Row i of A is built, reduced by the rows of L below it, and scaled; the substitution
-    Lᵀu = x goes along, Lx = u follows.
+    Row i of A is built, reduced by the rows of L below it, and scaled; the substitution Lᵀu = x goes
+    along, Lx = u follows.
     """
-    rank = base.shape[0]
+    base, z, weights, x = room.base, room.z, room.weights, room.x[0]
+    a, c = room.matrix, room.c
+    rank, padded = base.shape[0], _pad(room, count)
     for i in range(rank - 1, -1, -1):
         width = (i // LANES + 1) * LANES
         for b in range(width):
             a[i, b] = base[i, b]
         a[i, i] += ridge
-        for j in range(z.shape[0]):
+        for j in range(padded):
             c[j] = weights[j] * z[j, i]
-        for j in range(0, z.shape[0], BLOCK):
+        for j in range(0, padded, BLOCK):
             _axpy_block(a, i, width, c, z, j)
         _subtract_later_rows(a, i, rank, width, c)
         pivot = a[i, i]
@@ -91,22 +132,23 @@ def solve(base: F32, z: F32, weights: F32, ridge: np.float32, a: F32, c: F32, x:
 
 
 @numba.njit(cache=True)
-def solve_nonnegative(
-    base: F32, z: F32, weights: F32, ridge: np.float32, a: F32, c: F32, x: F32, start: F32
-) -> bool:
-    """The x >= 0 that minimises ½ xᵀAx - bᵀx, where `x` is b before; False unless A's diagonal is positive.
+def solve_nonnegative(room: Equations, count: int, ridge: np.float32, start: F32) -> bool:
+    """x := the x >= 0 that minimises ½ xᵀAx - bᵀx; False unless A's diagonal is positive.
 
-    As `solve` otherwise. Cyclic coordinate descent (Franc, Hlavac and Navara 2005, "Sequential
+    Cyclic coordinate descent (Franc, Hlavac and Navara 2005, "Sequential
     coordinate-wise algorithm for the non-negative least squares problem") from `start` float32 [r], with
     the gradient in `c`, until a sweep moves nothing by more than `TOLERANCE` of the largest component.
     """
+    base, z, weights, x = room.base, room.z, room.weights, room.x[0]
+    a, c = room.matrix, room.c
     rank, width = base.shape
+    padded = _pad(room, count)
     for i in range(rank):
         a[i] = base[i]
         a[i, i] += ridge
-        for j in range(z.shape[0]):
+        for j in range(padded):
             c[j] = weights[j] * z[j, i]
-        for j in range(0, z.shape[0], BLOCK):
+        for j in range(0, padded, BLOCK):
             _axpy_block(a, i, width, c, z, j)
         if not a[i, i] > np.float32(0):
             return False

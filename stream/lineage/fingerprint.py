@@ -22,6 +22,7 @@ PROGRAM = (
     "state/scoring/*.py",
     "stream/intake/*.py",
     "stream/learning/*.py",
+    "stream/walk/*.py",
     "stream/evaluation/*.py",
     *(
         f"stream/{name}.py"

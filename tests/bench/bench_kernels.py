@@ -6,7 +6,9 @@ second on 1 M users and 200 k items of rank 64 (items by Zipf, users uniform), n
 
 import json
 import os
+import sys
 import time
+from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -15,7 +17,13 @@ from implicit.cpu.als import AlternatingLeastSquares
 from river import optim, reco
 from scipy.sparse import csr_matrix
 
-from stream.learning import als, gramian, sgd
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from als_rows import gramian_of, solve_rows
+
+from stream.events import Learnable
+from stream.learning import als, explicit_sgd, implicit_sgd, sgd
+from stream.learning.initial_vectors import initial_vectors
+from stream.learning.recent import Recent
 
 ROUNDS = 5
 USERS, ITEMS, RANK = 1_000_000, 200_000, 64
@@ -36,16 +44,16 @@ def als_figure(rank, length, targets_count=1_000):
     random = np.random.default_rng(0)
     x = (random.normal(size=(targets_count, rank)) * 0.1).astype(np.float32)
     y = (random.normal(size=(10_000, rank)) * 0.1).astype(np.float32)
-    gram_x, gram_y = gramian.rebuild(x, len(x)), gramian.rebuild(y, len(y))
+    gram_x, gram_y = gramian_of(x), gramian_of(y)
     targets = np.arange(targets_count)
     bounds = np.arange(targets_count + 1) * length
     others = random.integers(0, len(y), bounds[-1])
     values = random.uniform(1, 5, bounds[-1]).astype(np.float32)
-    confidences, refused = values - np.float32(1), np.zeros(targets_count, np.uint8)
+    confidences = values - np.float32(1)
 
     def ours():
-        args = (targets, bounds, others, confidences, values, x, y, gram_x, gram_y, len(y))
-        als.solve_rows(*args, 1.0, 0.1, 0.0, 1e4, refused)
+        args = (targets, bounds, others, confidences, values, x, y, gram_x, gram_y)
+        solve_rows(*args, als.Penalties(1.0, 0.1, 0.0, 1e4, False))
 
     model = AlternatingLeastSquares(factors=rank, regularization=0.1, alpha=1.0, num_threads=1)
     model.item_factors, model.user_factors = y, x.copy()
@@ -69,7 +77,7 @@ def river_events_per_s(users, items, ratings):
 
 
 def initial_side(count, seed):
-    vectors = sgd.initial_vectors(np.arange(count, dtype=np.uint64), RANK, seed, 0.1)
+    vectors = initial_vectors(np.arange(count, dtype=np.uint64), RANK, seed, 0.1)
     return sgd.Side(vectors, np.zeros(count, np.float32), np.zeros(count, np.float32))
 
 
@@ -79,19 +87,20 @@ def sgd_figures(count=1_000_000):
     items = (ITEMS ** random.random(count)).astype(np.int64)
     ratings = random.integers(1, 6, count).astype(np.float32)
     user_side, item_side = initial_side(USERS, 1), initial_side(ITEMS, 2)
-    remove, refused = np.zeros(count, np.bool_), np.zeros(count, np.uint8)
-    mean, predictions = np.zeros(2), np.empty(count)
     positions = random.integers(0, 2**64, count, dtype=np.uint64)
-    recent, ring, touched = np.zeros(2_000, np.int64), np.zeros(2, np.int64), np.zeros(ITEMS, np.uint8)
-    rates, sampling = sgd.Rates(0.05, 0.025, 0.0, 0.0, True, 10.0, 64.0), sgd.Sampling(4, 0.5, 1)
+    events = Learnable(users, items, ratings, np.zeros(count, np.bool_), positions, np.zeros(count, np.int64))
+    likes = events._replace(strengths=np.ones_like(ratings))
+    mean = np.zeros(2)
+    recent = Recent(np.zeros(2_000, np.int64), np.zeros(2, np.int64), np.zeros(ITEMS, np.int32))
+    rates = sgd.Rates(0.05, 0.025, 0.0, 0.0, True, 10.0, 64.0, False)
+    sampling = implicit_sgd.Sampling(4, 0.5, 1)
     sides = (user_side, item_side)
 
     def explicit():
-        sgd.explicit(users, items, ratings, remove, *sides, mean, rates, predictions, refused)
+        explicit_sgd.learn(events, *sides, mean, rates)
 
     def implicit():
-        stream = (users, items, np.ones_like(ratings), remove, positions, ITEMS, recent, ring)
-        sgd.implicit(*stream, *sides, rates, sampling, refused, touched)
+        implicit_sgd.learn(likes, ITEMS, recent, *sides, rates, sampling)
 
     river = river_events_per_s(users[:20_000], items[:20_000], ratings[:20_000])
     names = (("explicit", explicit, 40.0, 60.0), ("implicit with 4 negatives", implicit, 5.0, 10.0))

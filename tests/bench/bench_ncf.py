@@ -26,7 +26,10 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from workload import DATA, load_average
 
-from stream.learning import als, gramian
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from als_rows import gramian_of, solve_rows
+
+from stream.learning import als
 
 RANK = 64
 REG, ALPHA, EPOCHS = 0.007, 0.15, 12
@@ -67,15 +70,13 @@ def train(users, items, reg: float = REG, alpha: float = ALPHA, epochs: int = EP
     x, y = (
         (random.standard_normal((n, RANK)) * INIT_STD).astype(np.float32) for n in (user_count, item_count)
     )
-    gram_x, gram_y = gramian.rebuild(x, len(x)), gramian.rebuild(y, len(y))
+    gram_x, gram_y = gramian_of(x), gramian_of(y)
     ones = np.ones(len(users), np.float32)
 
-    def solve(bounds, others, rows, fixed, gram_rows, gram_fixed):
-        refused = np.zeros(len(rows), np.uint8)
-        sides = (rows, fixed, gram_rows, gram_fixed, len(fixed))
-        als.solve_rows(
-            np.arange(len(rows)), bounds, others, ones, ones, *sides, alpha, reg, 1.0, NORM_MAX, refused
-        )
+    penalties = als.Penalties(alpha, reg, 1.0, NORM_MAX, False)
+
+    def solve(bounds, others, *sides):
+        refused = solve_rows(np.arange(len(bounds) - 1), bounds, others, ones, ones, *sides, penalties)
         assert not refused.any()
 
     of_users, of_items = histories(users, items, user_count), histories(items, users, item_count)

@@ -11,6 +11,7 @@ from state.scoring import blend, popularity
 from state.scoring.neighbours import FEATURES
 from stream.learning import blend as learning
 from stream.learning.popularity import count_like
+from stream.learning.recent import Recent, remember
 
 RANK = 6
 ITEMS = 40
@@ -43,9 +44,7 @@ class World:
             np.zeros(ITEMS, np.int64),
             neighbours.empty_lists(ITEMS, self.slots),
         )
-        self.recent = learning.Recent(
-            np.zeros(self.ring, np.int64), np.zeros(2, np.int64), np.zeros(ITEMS, np.int32)
-        )
+        self.recent = Recent(np.zeros(self.ring, np.int64), np.zeros(2, np.int64), np.zeros(ITEMS, np.int32))
         self.place = np.full(ITEMS, -1, np.int32)
         self.twin = twins.Neighbours(self.slots)
         for clock in range(1, self.events + 1):
@@ -54,7 +53,7 @@ class World:
             neighbours.learn(self.catalogue.lists, item, last)
             self.twin.learn(item, last.tolist())
             count_like(self.catalogue.counts, self.catalogue.counted_at, item, clock)
-            learning.remember(self.recent, item)
+            remember(self.recent, item)
             self.numbered.append((clock, item))
             self.histories.setdefault(user, []).append(item)
 

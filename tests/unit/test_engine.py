@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from als_rows import gramian_of, solve_rows, weigh_rows
 from pipeline import (
     CONTROL,
     DLQ,
@@ -27,7 +28,6 @@ from state.memory import MemoryStore
 from state.model import Model
 from state.rocksdb.writer import RocksWriter
 from stream.engine import Engine
-from stream.learning import als, gramian
 from stream.lineage.bases import begin
 from stream.lineage.identity import identity
 
@@ -219,21 +219,18 @@ def resolve(engine):
     sides = {"user": (model.users, model.items, 0.95), "item": (model.items, model.users, 1.0)}
     for side, (table, others, recency) in sides.items():
         bounds, ordinals, strengths = table.histories(table.slots)
-        confidences, values = np.empty_like(strengths), np.empty_like(strengths)
-        als.interaction_weights(bounds, strengths, recency, confidences, values)
+        confidences, values = weigh_rows(bounds, strengths, recency)
         names = ("gramian_user", "gramian_item") if side == "user" else ("gramian_item", "gramian_user")
-        als.solve_rows(
+        solve_rows(
             table.slots,
             bounds,
             others.find_ordinals(ordinals),
             confidences,
             values,
             table.vectors,
-            others.vectors,
+            others.vectors[: others.size],
             *(model.globals[name] for name in names),
-            others.size,
-            *engine.step.learner.penalties[:4],
-            np.zeros(table.size, np.uint8),
+            engine.step.learner.penalties,
         )
 
 
@@ -425,7 +422,7 @@ def test_gramians_are_those_of_all_rows_whatever_was_evicted():
         whole = stored_model(engine.store, settings)
         assert whole.users.size == engine.model.user_count > engine.model.users.capacity
         for name, table in (("gramian_user", whole.users), ("gramian_item", whole.items)):
-            rebuilt = gramian.rebuild(np.ascontiguousarray(table.vectors[table.slots]), table.size)
+            rebuilt = gramian_of(table.vectors[table.slots])
             np.testing.assert_array_equal(engine.model.globals[name], rebuilt)
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import twins
 
+from stream.events import Learnable
 from stream.learning import refusal
 from stream.learning.explicit_als import Histories, Penalties, Side, learn
 
 USERS, ITEMS = 7, 9
-OF_USER = Penalties(0.4, 0.05, 3.0, 0.9, 0.7, 5.0)
-OF_ITEM = Penalties(0.4, 0.05, 3.0, 1.0, 1.0, math.inf)
+OF_USER = Penalties(0.4, 0.05, 3.0, 0.9, 0.7, 5.0, 64.0, False)
+OF_ITEM = OF_USER._replace(recency=1.0, level_recency=1.0, level_reg=math.inf)
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Case:
     norm_max: float = 64.0
     removing: bool = False
     mean: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    predictions: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    refused: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def __post_init__(self):
         random = np.random.default_rng(self.seed)
@@ -37,19 +40,23 @@ class Case:
         self.remove = np.zeros(self.count, np.bool_)
         if self.removing:
             self.take_back()
+        self.positions, self.times = np.zeros(self.count, np.uint64), np.zeros(self.count, np.int64)
         self.user_side, self.item_side = (
-            Side(random.normal(0, 0.5, (n, self.rank)).astype(np.float32), np.zeros(n, np.float32))
-            for n in (USERS, ITEMS)
+            Side(
+                random.normal(0, 0.5, (n, self.rank)).astype(np.float32),
+                np.zeros(n, np.float32),
+                self.empty(rows),
+                penalties._replace(norm_max=self.norm_max),
+            )
+            for n, rows, penalties in ((USERS, self.users, OF_USER), (ITEMS, self.items, OF_ITEM))
         )
-        self.predictions, self.refused = np.zeros(self.count), np.full(self.count, 77, np.uint8)
-        self.user_histories, self.item_histories = self.empty(self.users), self.empty(self.items)
 
     def empty(self, rows):
         """Histories of nothing, with room for every event."""
         room = (np.arange(10) + 1) * self.count
         first = room - self.count
         others, ratings = np.zeros(room[-1], np.int64), np.zeros(room[-1], np.float32)
-        return Histories(rows.astype(np.int64), first, first.copy(), room, others, ratings)
+        return Histories(rows.astype(np.int64), first, first.copy(), room, others, ratings, self.history_max)
 
     def take_back(self, every=4):
         """Every so many events remove what an earlier one has added, one of the oldest or the newest."""
@@ -63,23 +70,15 @@ class Case:
                     column[e] = column[back]
 
     def learn(self, part=slice(None)):
-        learn(
-            self.users[part],
-            self.items[part],
-            self.ratings[part],
-            self.remove[part],
-            self.user_side,
-            self.item_side,
-            self.user_histories._replace(segments=self.user_histories.segments[part]),
-            self.item_histories._replace(segments=self.item_histories.segments[part]),
-            self.history_max,
-            self.mean,
-            OF_USER,
-            OF_ITEM,
-            self.norm_max,
-            self.predictions[part],
-            self.refused[part],
+        columns = self.users, self.items, self.ratings, self.remove, self.positions, self.times
+        events = Learnable(*(column[part] for column in columns))
+        sides = (
+            side._replace(histories=side.histories._replace(segments=side.histories.segments[part]))
+            for side in (self.user_side, self.item_side)
         )
+        predictions, refused = learn(events, *sides, self.mean)
+        self.predictions = np.concatenate((self.predictions, predictions))
+        self.refused = np.concatenate((self.refused, refused))
         return self
 
     def twin(self):
@@ -92,7 +91,7 @@ class Case:
         )
 
     def history(self, side, row):
-        histories = (self.user_histories, self.item_histories)[side]
+        histories = (self.user_side, self.item_side)[side].histories
         part = slice(histories.first[row], histories.stop[row])
         return list(zip(histories.others[part].tolist(), histories.ratings[part].tolist(), strict=True))
 
@@ -135,8 +134,9 @@ def test_how_events_fall_into_batches_changes_no_bit():
     for name in ("predictions", "mean"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
     for name in ("user_side", "item_side"):
-        for one, other in zip(getattr(whole, name), getattr(parts, name), strict=True):
-            assert np.array_equal(one, other)
+        one, other = getattr(whole, name), getattr(parts, name)
+        assert np.array_equal(one.vectors, other.vectors)
+        assert np.array_equal(one.biases, other.biases)
 
 
 def test_no_event_changes_nothing():
@@ -150,7 +150,8 @@ def test_a_row_without_ratings_becomes_zero():
     case = Case(count=2)
     case.users[:], case.items[:], case.ratings[:] = 1, 2, 4.0
     case.remove[1] = True
-    case.user_histories, case.item_histories = case.empty(case.users), case.empty(case.items)
+    case.user_side = case.user_side._replace(histories=case.empty(case.users))
+    case.item_side = case.item_side._replace(histories=case.empty(case.items))
     case.learn()
     assert not case.user_side.vectors[1].any()
     assert not case.item_side.vectors[2].any()
@@ -201,16 +202,27 @@ def test_a_row_that_would_not_be_finite_keeps_its_value_and_does_no_harm_to_the_
         ("ratings", np.zeros(2)),
         ("remove", np.zeros(2, np.uint8)),
         ("mean", np.zeros(3)),
-        ("history_max", 0),
-        ("refused", np.zeros(2, np.int64)),
-        ("predictions", np.zeros(2, np.float32)),
-        ("item_side", Side(np.zeros((ITEMS, 4), np.float32), np.zeros(ITEMS, np.float32))),
-        ("user_side", Side(np.zeros((USERS, 3), np.float32), np.zeros(3, np.float32))),
+        ("positions", np.zeros(2, np.int64)),
     ],
 )
 def test_the_door_refuses_what_the_kernel_would_read_wrongly(name, value):
     case = Case(count=2)
     setattr(case, name, value)
+    with pytest.raises(AssertionError):
+        case.learn()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vectors": np.zeros((USERS, 4), np.float32)},
+        {"vectors": np.zeros((USERS, 3))},
+        {"biases": np.zeros(3, np.float32)},
+    ],
+)
+def test_the_door_refuses_rows_of_another_shape(change):
+    case = Case(count=2)
+    case.user_side = case.user_side._replace(**change)
     with pytest.raises(AssertionError):
         case.learn()
 
@@ -223,10 +235,11 @@ def test_the_door_refuses_what_the_kernel_would_read_wrongly(name, value):
         ("room", np.arange(10)),
         ("stop", np.full(10, -1)),
         ("ratings", np.zeros(3, np.float32)),
+        ("most", 0),
     ],
 )
 def test_the_door_refuses_histories_without_room_or_beyond_the_rows(name, value):
     case = Case(count=2)
-    case.user_histories = case.user_histories._replace(**{name: value})
+    case.user_side = case.user_side._replace(histories=case.user_side.histories._replace(**{name: value}))
     with pytest.raises(AssertionError):
         case.learn()

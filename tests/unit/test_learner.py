@@ -165,13 +165,18 @@ def test_rows_of_the_last_rating_are_fresh_solves_of_their_histories():
         mean = model.globals["mean"][0]
         ordinals, values = model.users.history(user)
         penalties = Penalties(
-            *ridges, config.explicit_recency, config.explicit_level_recency, config.explicit_level_reg
+            *ridges,
+            config.explicit_recency,
+            config.explicit_level_recency,
+            config.explicit_level_reg,
+            norm_max=64.0,
+            nonneg=False,
         )
         expected = twins.explicit_row(items, item_biases, ordinals, values, mean, penalties)
         assert_row(model.users, user, *expected)
         ordinals, values = model.items.history(item)
         users = model.users.find_ordinals(ordinals)
-        penalties = Penalties(*ridges, 1.0, 1.0, math.inf)
+        penalties = penalties._replace(recency=1.0, level_recency=1.0, level_reg=math.inf)
         expected = twins.explicit_row(model.users.vectors, model.users.bias, users, values, mean, penalties)
         assert_row(model.items, item, *expected)
 

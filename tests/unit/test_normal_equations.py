@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from stream.learning.normal_equations import BLOCK, LANES, solve, solve_nonnegative
+from stream.learning.normal_equations import equations, solve, solve_nonnegative
 
 
 class Problem:
@@ -12,22 +12,21 @@ class Problem:
 
     def __init__(self, rank, rows, ridge, seed):
         random = np.random.default_rng(seed)
-        width, padded = -(-rank // LANES) * LANES, -(-rows // BLOCK) * BLOCK
-        self.rank, self.ridge = rank, np.float32(ridge)
-        self.base, self.a = np.zeros((rank, width), np.float32), np.zeros((rank, width), np.float32)
+        self.rank, self.rows, self.ridge = rank, rows, np.float32(ridge)
+        self.room = equations(rank, rows)
+        self.room.z[:], self.room.weights[:] = np.nan, np.nan
         square = random.normal(size=(rank, rank))
-        self.base[:, :rank] = square @ square.T / rank
-        self.z, self.weights = np.zeros((padded, width), np.float32), np.zeros(padded, np.float32)
-        self.z[:rows, :rank] = random.normal(size=(rows, rank))
-        self.weights[:rows] = random.random(rows)
-        self.c, self.x = np.zeros(max(padded, rank), np.float32), np.zeros(width, np.float32)
-        self.x[:rank] = random.normal(size=rank)
-        self.target = self.x[:rank].astype(np.float64)
+        self.room.base[:, :rank] = square @ square.T / rank
+        self.room.z[:rows] = 0
+        self.room.z[:rows, :rank] = random.normal(size=(rows, rank))
+        self.room.weights[:rows] = random.random(rows)
+        self.room.x[0, :rank] = random.normal(size=rank)
+        self.target = self.room.x[0, :rank].astype(np.float64)
 
     @property
     def matrix(self):
-        z = self.z[:, : self.rank].astype(np.float64)
-        return self.base[:, : self.rank] + self.ridge * np.eye(self.rank) + (z.T * self.weights) @ z
+        z, weights = self.room.z[: self.rows, : self.rank].astype(np.float64), self.room.weights[: self.rows]
+        return self.room.base[:, : self.rank] + self.ridge * np.eye(self.rank) + (z.T * weights) @ z
 
     @property
     def nonnegative_optimum(self):
@@ -35,16 +34,17 @@ class Problem:
         root = np.linalg.cholesky(self.matrix).T
         return nnls(root, np.linalg.solve(root.T, self.target))[0]
 
+    @property
+    def x(self):
+        return self.room.x[0, : self.rank]
+
     def solve(self):
-        assert solve(self.base, self.z, self.weights, self.ridge, self.a, self.c, self.x)
-        return self.x[: self.rank]
+        assert solve(self.room, self.rows, self.ridge)
+        return self.x
 
     def solve_nonnegative(self, start):
-        scratch = self.a, self.c, self.x
-        assert solve_nonnegative(
-            self.base, self.z, self.weights, self.ridge, *scratch, start.astype(np.float32)
-        )
-        return self.x[: self.rank]
+        assert solve_nonnegative(self.room, self.rows, self.ridge, start.astype(np.float32))
+        return self.x
 
 
 shapes = pytest.mark.parametrize(
@@ -79,16 +79,13 @@ def test_what_is_not_finite_does_not_come_out_as_an_answer(bad):
     problem.x[2] = bad
     assert not np.isfinite(problem.solve_nonnegative(np.zeros(5))).all()
     problem = Problem(5, 4, 1.0, seed=0)
-    problem.weights[1] = bad
-    arguments = problem.a, problem.c, problem.x, np.zeros(5, np.float32)
-    solved = solve_nonnegative(problem.base, problem.z, problem.weights, problem.ridge, *arguments)
+    problem.room.weights[1] = bad
+    solved = solve_nonnegative(problem.room, problem.rows, problem.ridge, np.zeros(5, np.float32))
     assert not (solved and np.isfinite(problem.x).all())
 
 
 def test_equations_without_a_positive_diagonal_have_no_solution():
     problem = Problem(3, 2, 0.0, seed=0)
-    problem.base[:], problem.z[:] = 0, 0
-    scratch = problem.a, problem.c, problem.x
-    assert not solve(problem.base, problem.z, problem.weights, problem.ridge, *scratch)
-    start = np.zeros(3, np.float32)
-    assert not solve_nonnegative(problem.base, problem.z, problem.weights, problem.ridge, *scratch, start)
+    problem.room.base[:], problem.room.z[:] = 0, 0
+    assert not solve(problem.room, 2, problem.ridge)
+    assert not solve_nonnegative(problem.room, 2, problem.ridge, np.zeros(3, np.float32))

@@ -10,9 +10,12 @@ import realdata
 import twins
 from river import optim, reco
 
-from stream.learning import refusal, sgd
+from stream.events import Learnable
+from stream.learning import explicit_sgd, implicit_sgd, refusal, sgd
+from stream.learning.initial_vectors import initial_vectors
+from stream.learning.recent import Recent
 
-PLAIN = sgd.Rates(0.05, 0.025, 0.0, 0.0, False, 10.0, 64.0)
+PLAIN = sgd.Rates(0.05, 0.025, 0.0, 0.0, False, 10.0, 64.0, False)
 RATES = {
     "plain": PLAIN,
     "penalties": PLAIN._replace(reg=0.02, reg_bias=0.1),
@@ -22,7 +25,7 @@ RATES = {
     "not negative": PLAIN._replace(adagrad=True, nonneg=True),
     "tight norms": PLAIN._replace(norm_max=0.45),
 }
-SAMPLING = sgd.Sampling(3, 0.5, 7)
+SAMPLING = implicit_sgd.Sampling(3, 0.5, 7)
 
 slow_uncompiled = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="100,000 ratings take minutes without the compiler"
@@ -52,6 +55,14 @@ def assert_side_agrees(one_side, expected):
     )
 
 
+def events_of(users, items, values, remove, part=slice(None), positions=None):
+    """A part of events that happened all at once."""
+    count = len(users)
+    positions = np.zeros(count, np.uint64) if positions is None else positions
+    columns = users, items, values, remove, positions, np.zeros(count, np.int64)
+    return Learnable(*(column[part] for column in columns))
+
+
 class Explicit:
     """Ratings of few users and items, so that the same rows come again and again."""
 
@@ -64,21 +75,14 @@ class Explicit:
         self.ratings[5::7] = self.ratings[4 : count - 1 : 7][: len(self.ratings[5::7])]
         self.user_side, self.item_side = side(6, rank, seed + 1), side(8, rank, seed + 2)
         self.mean, self.rates = np.zeros(2), rates
-        self.predictions, self.refused = np.full(count, np.nan), np.full(count, 77, np.uint8)
+        self.predictions, self.refused = np.zeros(0), np.zeros(0, np.uint8)
 
     def learn(self, part=slice(None)):
-        sgd.explicit(
-            self.users[part],
-            self.items[part],
-            self.ratings[part],
-            self.remove[part],
-            self.user_side,
-            self.item_side,
-            self.mean,
-            self.rates,
-            self.predictions[part],
-            self.refused[part],
-        )
+        events = events_of(self.users, self.items, self.ratings, self.remove, part)
+        sides = self.user_side, self.item_side
+        predictions, refused = explicit_sgd.learn(events, *sides, self.mean, self.rates)
+        self.predictions = np.concatenate((self.predictions, predictions))
+        self.refused = np.concatenate((self.refused, refused))
 
 
 @pytest.mark.parametrize("rates", RATES.values(), ids=RATES.keys())
@@ -219,12 +223,9 @@ def movielens():
 
 def progressive_mae(users, items, ratings, user_side, item_side):
     """Mean absolute error before learning, predictions clipped to 1 to 5 as in river's documentation."""
-    predictions, refused = np.empty(len(users)), np.empty(len(users), np.uint8)
-    nothing = np.zeros(len(users), np.bool_)
+    events = events_of(users, items, ratings, np.zeros(len(users), np.bool_))
     rates = PLAIN._replace(gradient_max=1e12)
-    sgd.explicit(
-        users, items, ratings, nothing, user_side, item_side, np.zeros(2), rates, predictions, refused
-    )
+    predictions, refused = explicit_sgd.learn(events, user_side, item_side, np.zeros(2), rates)
     assert not refused.any()
     return float(np.abs(np.clip(predictions, 1, 5) - ratings).mean())
 
@@ -241,7 +242,7 @@ def test_movielens_100k_from_hashed_vectors_gives_rivers_error():
     """The draw of the initial vectors alone moves the error by about .0005 from seed to seed."""
     users, items, ratings = movielens()
     sides = [
-        zero_side(sgd.initial_vectors(np.arange(offset, offset + 2_000, dtype=np.uint64), 10, 1, 0.1))
+        zero_side(initial_vectors(np.arange(offset, offset + 2_000, dtype=np.uint64), 10, 1, 0.1))
         for offset in (0, 10_000)
     ]
     assert progressive_mae(users, items, ratings, *sides) == pytest.approx(0.748559, abs=0.001)
@@ -257,28 +258,18 @@ class Implicit:
         self.remove = random.random(count) < 0.1
         self.positions = random.integers(0, 2**64, count, dtype=np.uint64)
         self.item_count, self.ring_length = 9, ring_length
-        self.recent, self.ring = np.zeros(ring_length, np.int64), np.zeros(2, np.int64)
+        self.recent = Recent(np.zeros(ring_length, np.int64), np.zeros(2, np.int64), np.zeros(12, np.int32))
         self.user_side, self.item_side = side(5, rank, seed + 1), side(12, rank, seed + 2)
         self.rates, self.sampling = rates, sampling
-        self.refused, self.touched = np.full(count, 77, np.uint8), np.zeros(12, np.uint8)
+        self.refused, self.touched = np.zeros(0, np.uint8), np.zeros(12, np.uint8)
 
     def learn(self, part=slice(None)):
-        sgd.implicit(
-            self.users[part],
-            self.items[part],
-            self.strengths[part],
-            self.remove[part],
-            self.positions[part],
-            self.item_count,
-            self.recent,
-            self.ring,
-            self.user_side,
-            self.item_side,
-            self.rates,
-            self.sampling,
-            self.refused[part],
-            self.touched,
+        events = events_of(self.users, self.items, self.strengths, self.remove, part, self.positions)
+        sides = self.user_side, self.item_side
+        refused, touched = implicit_sgd.learn(
+            events, self.item_count, self.recent, *sides, self.rates, self.sampling
         )
+        self.refused, self.touched = np.concatenate((self.refused, refused)), self.touched | touched
 
     def twin(self):
         """(twin after all events, whether each was refused)."""
@@ -318,7 +309,6 @@ def test_implicit_learning_agrees_with_its_twin(rank, rates):
         (SAMPLING._replace(recent_share=1.0), 5),
         (SAMPLING._replace(recent_share=0.0), 5),
         (SAMPLING._replace(seed=2**31 - 1), 200),
-        (SAMPLING, 0),
     ],
 )
 def test_negatives_are_drawn_as_the_twin_draws_them(sampling, ring_length):
@@ -327,7 +317,8 @@ def test_negatives_are_drawn_as_the_twin_draws_them(sampling, ring_length):
     case.learn()
     assert_side_agrees(case.item_side, twin.items)
     held = [item for _, item in sorted(twin.ring(ring_length).items())]
-    assert case.recent[: case.ring[1]].tolist() == held
+    assert case.recent.items[: case.recent.state[1]].tolist() == held
+    assert case.recent.times.tolist() == np.bincount(held, minlength=12).tolist()
 
 
 def test_implicit_learning_in_two_batches_is_learning_in_one():
@@ -336,8 +327,8 @@ def test_implicit_learning_in_two_batches_is_learning_in_one():
     halves.learn(slice(0, 31))
     halves.learn(slice(31, None))
     for one, two in zip(
-        (*whole.user_side, *whole.item_side, whole.recent, whole.ring, whole.touched),
-        (*halves.user_side, *halves.item_side, halves.recent, halves.ring, halves.touched),
+        (*whole.user_side, *whole.item_side, *whole.recent, whole.touched),
+        (*halves.user_side, *halves.item_side, *halves.recent, halves.touched),
         strict=True,
     ):
         assert np.array_equal(one, two)
@@ -392,15 +383,15 @@ def test_rows_out_of_range_stop_at_the_door():
 @pytest.mark.parametrize("rank", [1, 2, 7])
 def test_initial_vectors_agree_with_their_twin(rank):
     hashes = np.array([0, 1, 2**64 - 1, 0x0123456789ABCDEF], np.uint64)
-    vectors = sgd.initial_vectors(hashes, rank, 5, 0.1)
+    vectors = initial_vectors(hashes, rank, 5, 0.1)
     expected = [twins.initial_vector(int(h), rank, 5, 0.1) for h in hashes]
     np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_initial_vectors_are_independent_and_differ_by_seed():
     hashes = np.arange(1_500, dtype=np.uint64)
-    vectors = sgd.initial_vectors(hashes, 4, 1, 0.1)
+    vectors = initial_vectors(hashes, 4, 1, 0.1)
     assert abs(vectors.mean()) < 0.005
     assert vectors.std() == pytest.approx(0.1, rel=0.03)
     assert np.abs(np.corrcoef(vectors.T) - np.eye(4)).max() < 0.1
-    assert not (vectors == sgd.initial_vectors(hashes, 4, 2, 0.1)).any()
+    assert not (vectors == initial_vectors(hashes, 4, 2, 0.1)).any()

@@ -10,8 +10,8 @@ from state.scoring import popularity
 from state.scoring.popularity import EVER
 from stream.engine import Engine
 from stream.evaluation.experts import Blend, Query
-from stream.learning.walk import REFRESH_EVENTS
 from stream.replay import Plan, Replay
+from stream.walk.judging import REFRESH_EVENTS
 
 
 def engine_with(**learning):

@@ -1,0 +1,147 @@
+"""What an event leaves behind once it has been judged: histories, counts, lists of neighbours, its user."""
+
+import numba
+import numpy as np
+
+from state import neighbours
+from state.maps import append_entry, entries_of, find_entry, remove_entry
+from state.scoring import blend, popularity
+from stream.learning import als, gramian
+from stream.learning.popularity import count_like, take_like_back
+from stream.learning.recent import Recent, remember
+from stream.walk.solving import solve_user
+from stream.walk.values import Events, Items, Options, Pending, Room, Shared, Users, Walked
+
+
+@numba.njit(cache=True, forceinline=True)
+def enter(
+    e: int,
+    events: Events,
+    users: Users,
+    items: Items,
+    shared: Shared,
+    pending: Pending,
+    options: Options,
+    room: Room,
+    walked: Walked,
+) -> None:
+    """Histories, counts and neighbours follow an event, and under ALS its user."""
+    user, item = events.users[e], int(events.items[e])
+    if events.remove[e]:
+        walked.strengths[e] = _forget(user, item, users, items, options, walked)
+        walked.kept[e] = not np.isnan(walked.strengths[e])
+        if not walked.kept[e]:
+            return
+        users.interactions[user] -= 1
+        items.interactions[item] -= 1
+    else:
+        if users.ordinals[user] >= shared.born[0] or item >= shared.born[1]:
+            _give_birth(user, item, users, items, shared, options, room)
+        if events.strengths[e] > 0:
+            catalogue = items.catalogue
+            count_like(catalogue.counts, catalogue.counted_at, item, shared.clock[0] + 1)
+            if options.blends:
+                _count_neighbours(user, item, users, items, shared.recent, walked)
+        append_entry(users.histories, user, item, events.strengths[e])
+        if options.keeps_item_history:
+            append_entry(items.histories, item, int(users.ordinals[user]), events.strengths[e])
+        users.interactions[user] += 1
+        items.interactions[item] += 1
+        users.last_event_ms[user] = events.times_ms[e]
+    shared.clock[0] += 1
+    if room.refreshed_at[0] >= 0 and item < len(room.scalars):
+        room.scalars[item] = popularity.scalar(
+            items.catalogue.counts,
+            items.catalogue.counted_at,
+            item,
+            int(shared.clock[0]),
+            shared.learnt.weights[blend.POPULARITY : blend.NEIGHBOURS],
+        )
+    if options.solves:
+        solve_user(user, users, items, shared, options, room, walked)
+        if not pending.is_pending[item]:
+            pending.is_pending[item] = True
+            pending.items[pending.size[0]] = item
+            pending.size[0] += 1
+
+
+@numba.njit(cache=True)
+def _give_birth(
+    user: int, item: int, users: Users, items: Items, shared: Shared, options: Options, room: Room
+) -> None:
+    """Count rows that have their first event, in whose order they are numbered; the Gramians follow."""
+    if users.ordinals[user] >= shared.born[0]:
+        shared.born[0] = np.int64(users.ordinals[user]) + 1
+        if options.solves:
+            gramian.add(shared.gramian_user, users.vectors[user], 1)
+    if item >= shared.born[1]:
+        shared.born[1] = item + 1
+        if options.solves:
+            gramian.add(shared.gramian_item, items.catalogue.vectors[item], 1)
+            als.set_base(room.of_users, shared.gramian_item, options.penalties.alpha)
+
+
+@numba.njit(cache=True)
+def _count_neighbours(
+    user: int, item: int, users: Users, items: Items, recent: Recent, walked: Walked
+) -> None:
+    """What a like does to the ring of recent items and to the lists of neighbours."""
+    remember(recent, item)
+    history, strengths = entries_of(users.histories, user)
+    last = blend.last_liked(history, strengths)
+    for q in range(len(last)):
+        _step(int(last[q]), item, neighbours.UNITS[q], items, walked)
+
+
+@numba.njit(cache=True)
+def _step(before: int, after: int, units: int, items: Items, walked: Walked) -> None:
+    """Count, in both lists, that one item came after another; negative `units` take it back."""
+    if before == after:
+        return
+    lists = items.catalogue.lists
+    neighbours.add(lists, before, after, units, 0)
+    neighbours.add(lists, after, before, 0, units)
+    at = walked.steps[0]
+    walked.owners[at], walked.others[at] = before, after
+    walked.forward[at], walked.backward[at] = units, 0
+    walked.owners[at + 1], walked.others[at + 1] = after, before
+    walked.forward[at + 1], walked.backward[at + 1] = 0, units
+    walked.steps[0] = at + 2
+
+
+@numba.njit(cache=True)
+def _forget(user: int, item: int, users: Users, items: Items, options: Options, walked: Walked):  # type: ignore[no-untyped-def]
+    """Take the latest such interaction back; its strength, NaN if neither history has it.
+
+    Histories are bounded, so one side may remember what the other does not. Weights of the ranking score
+    stay as they are: no event has a part of them of its own.
+    """
+    place = find_entry(users.histories, user, item)
+    if options.blends and place >= 0:
+        _take_back_neighbours(user, item, place, users, items, walked)
+    found = remove_entry(users.histories, user, item)
+    if options.keeps_item_history:
+        of_item = remove_entry(items.histories, item, int(users.ordinals[user]))
+        if np.isnan(found):
+            found = of_item
+    if found > 0:
+        take_like_back(items.catalogue.counts, item)
+    return found
+
+
+@numba.njit(cache=True)
+def _take_back_neighbours(
+    user: int, item: int, place: int, users: Users, items: Items, walked: Walked
+) -> None:
+    """Take back what a like at `place` of a history counted with the likes before it and after it."""
+    history, strengths = entries_of(users.histories, user)
+    if not strengths[place] > 0:
+        return
+    last = blend.last_liked(history[:place], strengths[:place])
+    for q in range(len(last)):
+        _step(int(last[q]), item, -neighbours.UNITS[q], items, walked)
+    back = 0
+    for e in range(place + 1, len(history)):
+        if strengths[e] > 0 and back < neighbours.LAST:
+            _step(item, int(history[e]), -neighbours.UNITS[back], items, walked)
+            back += 1

@@ -1,0 +1,196 @@
+"""What a walk over the events of a micro-batch reads and writes: arrays, as compiled code takes them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from state.arrays import F32, F64, I8, I32, I64, U32, U64, Mask
+from state.maps import Histories
+from state.model import Model
+from state.neighbours import LAST
+from state.scoring.blend import Catalogue
+from stream.events import Learnable
+from stream.learning import als, refusal
+from stream.learning.blend import Weights
+from stream.learning.recent import Recent, recent_of
+
+STEPS = 4 * LAST
+"""Steps that an event takes on the lists of neighbours, at most: a `remove` looks both ways."""
+
+MODELS = ("live", "popularity")
+"""What is ranked side by side: columns of the ranks, of the losses and of the calibrations."""
+
+
+class Options(NamedTuple):
+    """What is done.
+
+    `blends`: items are ranked by the blend, else by bias + inner product; `solves`: ALS; `repeats`: items of
+    the history stay candidates; `recency` of a user's history; `seed` of samples.
+    """
+
+    blends: bool
+    solves: bool
+    keeps_item_history: bool
+    repeats: bool
+    recency: float
+    penalties: als.Penalties
+    seed: int
+
+
+class Events(NamedTuple):
+    """Columns of `Learnable`, and which of them are ranked and which teach the weights: bool [n]."""
+
+    users: I64
+    items: I64
+    strengths: F32
+    remove: Mask
+    positions: U64
+    times_ms: I64
+    ranked: Mask
+    teaches: Mask
+
+
+def events_of(events: Learnable, ranked: Mask, teaches: Mask, model: Model) -> Events:
+    """The events, which must be what compiled code takes them for."""
+    events.check()
+    for rows, count in ((events.users, len(model.users.vectors)), (events.items, len(model.items.vectors))):
+        assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < count
+    for choice in (ranked, teaches):
+        assert choice.dtype == np.bool_
+        assert choice.shape == events.users.shape
+    return Events(*events, ranked, teaches)
+
+
+class Users(NamedTuple):
+    """Columns of the table of users."""
+
+    vectors: F32
+    interactions: I32
+    last_event_ms: I64
+    ordinals: U32
+    by_ordinal: I32
+    histories: Histories
+
+
+def users_of(model: Model, added: int) -> Users:
+    """Those of a model, with room for `added` entries more in their histories."""
+    table = model.users
+    return Users(
+        table.vectors, table.interactions, table.last_event_ms, *table.slot_map, table.entries(added)
+    )
+
+
+class Items(NamedTuple):
+    """Columns of the table of items; `place` int32 [items] is scratch, -1 everywhere."""
+
+    catalogue: Catalogue
+    biases: F32
+    interactions: I32
+    histories: Histories
+    place: I32
+
+
+def items_of(model: Model, added: int, place: I32) -> Items:
+    """Those of a model, with room for `added` entries more in their histories."""
+    table = model.items
+    return Items(model.catalogue, table.bias, table.interactions, table.entries(added), place)
+
+
+class Shared(NamedTuple):
+    """Arrays of which there is one. `born` int64 [2] is how many users and items have had an event.
+
+    `calibrations` float64 [models, 3]: see `stream.evaluation.ranking`.
+    """
+
+    born: I64
+    clock: I64
+    gramian_user: I64
+    gramian_item: I64
+    recent: Recent
+    learnt: Weights
+    of_newcomers: Weights
+    calibrations: F64
+
+
+def shared_of(model: Model, born: tuple[int, int], calibrations: F64) -> Shared:
+    """Those of a model."""
+    values = model.globals
+    return Shared(
+        np.array(born, np.int64),
+        values["clock"],
+        values["gramian_user"],
+        values["gramian_item"],
+        recent_of(model),
+        Weights(values["weights"], values["curvature"]),
+        Weights(values["newcomer_weights"], values["newcomer_curvature"]),
+        calibrations,
+    )
+
+
+class Pending(NamedTuple):
+    """Items whose rows are due at the end of the micro-batch: `items` int64 [items], the first `size`[0]."""
+
+    items: I64
+    size: I64
+    is_pending: Mask
+
+
+def no_items_pending(items_max: int) -> Pending:
+    """Room for that many."""
+    return Pending(np.zeros(items_max, np.int64), np.zeros(1, np.int64), np.zeros(items_max, np.bool_))
+
+
+class Walked(NamedTuple):
+    """What came of the events.
+
+    `kept` bool [n]: all but a `remove` of what nobody remembers; `strengths` float32 [n], for a `remove`
+    that of the like taken back; `ranks` and log `losses` float64 [n, models], NaN where nothing was ranked,
+    and `clocks` int64 [n] before each event; `refused` int64 [codes]: updates by code of `refusal`; and the
+    first `steps`[0] steps on lists of neighbours: `owners` int64, `others` uint32, `forward` and `backward`
+    int8.
+    """
+
+    kept: Mask
+    strengths: F32
+    ranks: F64
+    losses: F64
+    clocks: I64
+    refused: I64
+    steps: I64
+    owners: I64
+    others: U32
+    forward: I8
+    backward: I8
+
+
+def nothing_walked(count: int, blends: bool) -> Walked:
+    """Room for what comes of `count` events."""
+    steps = count * STEPS if blends else 0
+    return Walked(
+        np.ones(count, np.bool_),
+        np.zeros(count, np.float32),
+        np.full((count, len(MODELS)), np.nan),
+        np.full((count, len(MODELS)), np.nan),
+        np.zeros(count, np.int64),
+        np.zeros(refusal.CODES, np.int64),
+        np.zeros(1, np.int64),
+        np.empty(steps, np.int64),
+        np.empty(steps, np.uint32),
+        np.empty(steps, np.int8),
+        np.empty(steps, np.int8),
+    )
+
+
+class Room(NamedTuple):
+    """Scratch of one pass: of solves, of one ranking ([items] each).
+
+    `refreshed_at` int64 [1]: when `scalars` were brought up to date, -1 if never.
+    """
+
+    of_users: als.Scratch
+    of_items: als.Scratch
+    interests: F32
+    scalars: F64
+    scores: F64
+    candidate: Mask
+    refreshed_at: I64

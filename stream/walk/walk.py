@@ -1,0 +1,222 @@
+"""One pass over the events of a micro-batch, in order: each is ranked by what went before, then learnt.
+
+For every event:
+
+    1  if it is sampled: rank its item, by the live score and by popularity
+    2  if it is a like: move the weights of the ranking score, the lists of neighbours, the decayed counts
+       (the first like of a user moves the weights that stand for newcomers)
+    3  enter it into the histories; a `remove` takes out of all of these what the like had brought
+    4  under ALS: solve its user anew, against the items as of the last micro-batch
+
+and at the end of the micro-batch, under ALS, solve its items anew. A row counts among its kind from its first
+event on, although room for all rows of the pass was made before it; so a pass over several micro-batches,
+whose `ends` it is told, gives the bits of as many passes over one.
+"""
+
+import numba
+import numpy as np
+
+from state.arrays import F64, I64, Mask
+from state.maps import entries_of
+from state.model import Model
+from state.scoring import blend
+from stream.events import Learnable
+from stream.learning import als
+from stream.learning import blend as learning
+from stream.walk.entering import enter
+from stream.walk.judging import judge, judge_by_factors, score_by_blend
+from stream.walk.solving import solve_items
+from stream.walk.values import (
+    Events,
+    Items,
+    Options,
+    Pending,
+    Room,
+    Shared,
+    Users,
+    Walked,
+    events_of,
+    items_of,
+    no_items_pending,
+    nothing_walked,
+    shared_of,
+    users_of,
+)
+
+LEARN_EVERY = 3
+"""The weights are learnt from one like in so many: all of them gain less than 1 %."""
+
+
+class Walk:
+    """The pass, with what it keeps between two of them. `is_due`: a micro-batch has begun and not ended."""
+
+    def __init__(self, model: Model, options: Options) -> None:
+        self._model, self._options = model, options
+        self.is_due = False
+        self._place = np.full(model.items_max, -1, np.int32)
+        self._pending = no_items_pending(model.items_max if options.solves else 0)
+
+    def __call__(
+        self,
+        events: Learnable,
+        ranked: Mask,
+        calibrations: F64,
+        teaches: Mask,
+        born: tuple[int, int],
+        ends: I64,
+        learns: bool,
+    ) -> Walked:
+        """Rank and, if it `learns`, learn the events, whose rows are resident.
+
+        `born`: users and items there were before; after each of the numbers `ends` a micro-batch ends.
+        `calibrations` float64 [models, 3] learn from what is ranked.
+        """
+        count, options = len(events.users), self._options
+        self.is_due = not (len(ends) and ends[-1] == count)
+        walked = nothing_walked(count, options.blends)
+        walk(
+            events_of(events, ranked, teaches, self._model),
+            ends,
+            users_of(self._model, count),
+            items_of(self._model, count if options.keeps_item_history else 0, self._place),
+            shared_of(self._model, born, calibrations),
+            self._pending,
+            options,
+            learns,
+            walked,
+        )
+        return walked
+
+
+@numba.njit(cache=True)
+def walk(
+    events: Events,
+    ends: I64,
+    users: Users,
+    items: Items,
+    shared: Shared,
+    pending: Pending,
+    options: Options,
+    learns: bool,
+    walked: Walked,
+) -> None:
+    """See `Walk`."""
+    room = _room(users, items, shared, options, events)
+    teaching = learns and options.blends
+    end = 0
+    for e in range(len(events.users) + 1):
+        while end < len(ends) and ends[end] == e:
+            end += 1
+            if learns and options.solves:
+                solve_items(users, items, shared, pending, options, room, walked)
+        if e == len(events.users):
+            break
+        walked.strengths[e] = events.strengths[e]
+        walked.clocks[e] = shared.clock[0]
+        is_like = not events.remove[e] and events.strengths[e] > 0
+        if is_like and (events.ranked[e] or teaching) and items.interactions[events.items[e]] > 0:
+            _like(e, events, users, items, shared, options, learns, room, walked)
+        if learns:
+            enter(e, events, users, items, shared, pending, options, room, walked)
+
+
+@numba.njit(cache=True)
+def _room(users: Users, items: Items, shared: Shared, options: Options, events: Events) -> Room:
+    rank = users.vectors.shape[1]
+    longest = max(users.histories.most, items.histories.most) if options.solves else 0
+    room = Room(
+        als.scratch(rank, longest),
+        als.scratch(rank, longest),
+        np.zeros((blend.INTERESTS, rank), np.float32),
+        np.empty(_most_items(shared, events), np.float64),
+        np.empty(_most_items(shared, events), np.float64),
+        np.empty(_most_items(shared, events), np.bool_),
+        np.full(1, -1, np.int64),
+    )
+    if options.solves:
+        als.set_base(room.of_users, shared.gramian_item, options.penalties.alpha)
+    return room
+
+
+@numba.njit(cache=True)
+def _most_items(shared: Shared, events: Events) -> int:
+    """How many items a ranking of this pass may see, 0 if there is none."""
+    most = 0
+    for e in range(len(events.users)):
+        if events.ranked[e]:
+            most = shared.born[1] + e
+    return int(most)
+
+
+@numba.njit(cache=True)
+def _like(
+    e: int,
+    events: Events,
+    users: Users,
+    items: Items,
+    shared: Shared,
+    options: Options,
+    learns: bool,
+    room: Room,
+    walked: Walked,
+) -> None:
+    """Rank the item of a like, and let the like teach the weights of the ranking score."""
+    user, item = events.users[e], events.items[e]
+    if users.interactions[user] <= 0:
+        if learns and options.blends:
+            _learn_newcomer(e, item, events, items, shared, options)
+        return
+    teaches = learns and options.blends and events.teaches[e]
+    if not events.ranked[e] and not teaches:
+        return
+    history, strengths = entries_of(users.histories, user)
+    if not options.repeats and learning.contains(history, item):
+        return
+    none = history[:0]
+    excluded = none if options.repeats else history
+    if not options.blends:
+        judge_by_factors(e, user, item, excluded, users, items, shared, room, walked)
+        return
+    catalogue, clock = items.catalogue, shared.clock[0]
+    last = blend.last_liked(history, strengths)
+    user_pace = blend.pace(events.times_ms[e] - users.last_event_ms[user])
+    blend.interests(users.vectors, user, catalogue, last, user_pace, room.interests)
+    sparse = blend.sparse_part(
+        catalogue, last, history, np.float64(clock), user_pace, options.repeats, items.place
+    )
+    if events.ranked[e]:
+        score_by_blend(user, users, items, shared, sparse, room)
+        judge(e, item, excluded, items, shared, room, walked)
+    if teaches:
+        learning.learn(
+            shared.learnt,
+            catalogue,
+            room.interests,
+            sparse,
+            item,
+            excluded,
+            clock,
+            int(shared.born[1]),
+            shared.recent,
+            events.positions[e],
+            options.seed,
+            items.place,
+        )
+
+
+@numba.njit(cache=True)
+def _learn_newcomer(
+    e: int, item: int, events: Events, items: Items, shared: Shared, options: Options
+) -> None:
+    """Let the first like of a user teach what newcomers like."""
+    learning.learn_newcomer(
+        shared.of_newcomers,
+        items.catalogue,
+        item,
+        shared.clock[0],
+        int(shared.born[1]),
+        shared.recent,
+        events.positions[e],
+        options.seed,
+        items.place,
+    )
