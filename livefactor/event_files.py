@@ -12,17 +12,17 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import orjson
 
 from protos.events_pb2 import Interaction
 from state.errors import PublishError
 from state.store import ID_BYTES_MAX
+from stream.intake.json_format import JSON_TYPES, has_json_type
 
 REQUIRED = ("user_id", "item_id")
 CSV_COLUMNS = (*REQUIRED, "event_type", "value", "timestamp_ms", "event_id")
-JSON_FIELDS = (*REQUIRED, "event_type", "value", "event_time_ms", "event_id")
 INT64_MAX = 2**63 - 1
 
 
@@ -135,20 +135,23 @@ def _json_row(line: int, content: str) -> Interaction | BadRow:
         return BadRow(line, "not JSON")
     if not isinstance(fields, dict):
         return BadRow(line, "not a JSON object")
-    unknown = sorted(set(fields) - set(JSON_FIELDS))
-    if unknown:
-        return BadRow(line, f"unknown field {unknown[0]!r}")
+    for name, content in fields.items():
+        if name not in JSON_TYPES:
+            return BadRow(line, f"unknown field {name!r}")
+        if not has_json_type(name, content):
+            return BadRow(line, f"{name} is not {JSON_TYPES[name][0]}")
+    value = fields.get("value")
     try:
         return _interaction(
             fields,
-            value=_json_number(fields.get("value")),
-            time_ms=_json_whole_number(fields.get("event_time_ms")),
+            value=None if value is None else _finite(float(value)),
+            time_ms=_in_range(fields.get("event_time_ms") or 0, "event_time_ms"),
         )
     except _BadRowError as error:
         return BadRow(line, str(error))
 
 
-def _interaction(cells: Mapping[str, object], value: float | None, time_ms: int) -> Interaction:
+def _interaction(cells: Mapping[str, Any], value: float | None, time_ms: int) -> Interaction:
     return Interaction(
         user_id=_id(cells, "user_id"),
         item_id=_id(cells, "item_id"),
@@ -159,7 +162,7 @@ def _interaction(cells: Mapping[str, object], value: float | None, time_ms: int)
     )
 
 
-def _id(cells: Mapping[str, object], name: str) -> str:
+def _id(cells: Mapping[str, Any], name: str) -> str:
     text = _text(cells, name)
     if not text:
         raise _BadRowError(f"{name} is empty")
@@ -168,12 +171,8 @@ def _id(cells: Mapping[str, object], name: str) -> str:
     return text
 
 
-def _text(cells: Mapping[str, object], name: str) -> str:
-    text = cells.get(name)
-    if text is None:
-        return ""
-    if not isinstance(text, str):
-        raise _BadRowError(f"{name} is not text")
+def _text(cells: Mapping[str, Any], name: str) -> str:
+    text = cells.get(name) or ""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -200,22 +199,6 @@ def _whole_number(text: str) -> int:
         return _in_range(int(text), "timestamp_ms")
     except ValueError:
         raise _BadRowError("timestamp_ms is not a whole number") from None
-
-
-def _json_number(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _BadRowError("value is not a number")
-    return _finite(float(value))
-
-
-def _json_whole_number(value: object) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _BadRowError("event_time_ms is not a whole number")
-    return _in_range(value, "event_time_ms")
 
 
 def _in_range(time_ms: int, name: str) -> int:

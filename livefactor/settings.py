@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_origin
 
+import tomli_w
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
@@ -322,25 +323,9 @@ def to_toml(settings: Settings) -> str:
 
 def tables_to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
     """Nested plain values as a TOML file; keys that are None are left out."""
-    lines: list[str] = []
-    for section, table in tables.items():
-        lines.append(f"[{section}]")
-        lines += [f"{_toml_key(key)} = {_toml(value)}" for key, value in table.items() if value is not None]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _toml_key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() else _toml(key)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        inner = ", ".join(f"{_toml_key(key)} = {_toml(entry)}" for key, entry in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
-    return str(value)
+    return tomli_w.dumps(
+        {
+            section: {key: value for key, value in table.items() if value is not None}
+            for section, table in tables.items()
+        }
+    )

@@ -14,8 +14,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from serving.config import ServingConfig
-from serving.refresh import Bounds, Follower, follow, warm_up
+from serving.refresh import Follower, follow
+from serving.replica import Bounds
 from serving.service import SERVICE_NAME, ScorerService
+from serving.warm_up import warm_up
 from state.config import ModelConfig, StateConfig
 from state.errors import ConfigError, StoreError, StoreMissingError
 from state.identity import mismatches

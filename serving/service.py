@@ -17,7 +17,8 @@ from protos import scorer_pb2 as wire
 from protos.events_pb2 import Position
 from serving.config import ServingConfig
 from serving.ranker import has_taste, recommend, score
-from serving.refresh import Follower, Replica
+from serving.refresh import Follower
+from serving.replica import Replica
 from state.store import ID_BYTES_MAX, Head, TopicPartition
 
 SERVICE_NAME = "livefactor.v1.Scorer"

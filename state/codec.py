@@ -9,8 +9,9 @@ A *journal entry* is a header and, for each kind, the packed rows that one micro
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -18,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from state.arrays import I32, I64
+from state.arrays import I32, I64, U8, U64
 from state.copying import copy_bytes
 from state.errors import FormatMismatchError, StoreCorruptError
+from state.kernels import spans
 from state.prefetch import prefetch
 from state.scoring.popularity import DECAYS
 from state.store import JournalEntry, Rows
@@ -108,8 +110,17 @@ def item_layout(rank: int) -> Layout:
 
 
 @numba.njit(cache=True)
-def pack_rows(  # type: ignore[no-untyped-def]
-    columns, entries, id_start, id_length, id_arena, entry_start, entry_length, slots, bounds, out
+def pack_rows(
+    columns: tuple[U8, ...],
+    entries: tuple[U8, ...],
+    id_start: I64,
+    id_length: I32,
+    id_arena: U8,
+    entry_start: I64,
+    entry_length: I32,
+    slots: I64,
+    bounds: I64,
+    out: U8,
 ) -> None:
     """Write the rows of `slots` into `out` [uint8], row i at `bounds[i]`.
 
@@ -149,7 +160,15 @@ def pack_rows(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def unpack_rows(columns, entries, entry_start, entry_length, slots, bounds, data) -> None:  # type: ignore[no-untyped-def]
+def unpack_rows(
+    columns: tuple[U8, ...],
+    entries: tuple[U8, ...],
+    entry_start: I64,
+    entry_length: I32,
+    slots: I64,
+    bounds: I64,
+    data: U8,
+) -> None:
     """Inverse of `pack_rows` for everything but the id; room for the entries has been made."""
     for i in range(len(slots)):
         slot = slots[i]
@@ -171,7 +190,7 @@ def unpack_rows(columns, entries, entry_start, entry_length, slots, bounds, data
 
 
 @numba.njit(cache=True)
-def row_headers(bounds, data, id_start, id_length, entry_length) -> int:  # type: ignore[no-untyped-def]
+def row_headers(bounds: I64, data: U8, id_start: I64, id_length: I32, entry_length: I32) -> int:
     """Read where each row's id lies in `data` and how many entries follow.
 
     Returns the index of the first row that is not of this format or too short, or -1.
@@ -229,7 +248,7 @@ INDEX_PREFIX_BYTES = 10
 
 
 @numba.njit(cache=True)
-def index_keys(kind, buffer, start, length, hashes, bounds, out) -> None:  # type: ignore[no-untyped-def]
+def index_keys(kind: int, buffer: U8, start: I64, length: I32, hashes: U64, bounds: I64, out: U8) -> None:
     """Keys of the index from ids (spans of `buffer`) to ordinals; key i begins at `out[bounds[i]]`.
 
     They sort by the ids' hashes, which compiled code can do.
@@ -241,6 +260,17 @@ def index_keys(kind, buffer, start, length, hashes, bounds, out) -> None:  # typ
         for byte in range(8):
             out[p + 2 + byte] = (hashes[i] >> np.uint64(56 - 8 * byte)) & np.uint64(0xFF)
         copy_bytes(out, p + INDEX_PREFIX_BYTES, buffer, start[i], length[i])
+
+
+def id_keys(kind: int, ids: Sequence[bytes]) -> list[bytes]:
+    """Keys of the index from ids to ordinals."""
+    buffer, start, length, hashes = spans(ids)
+    bounds = np.zeros(len(ids) + 1, np.int64)
+    np.cumsum(length + INDEX_PREFIX_BYTES, out=bounds[1:])
+    keys = np.empty(bounds[-1], np.uint8)
+    index_keys(kind, buffer, start, length, hashes, bounds, keys)
+    joined = keys.tobytes()
+    return [joined[a:b] for a, b in pairwise(bounds.tolist())]
 
 
 def single_rows(kind: int, rows: Mapping[int, bytes]) -> Rows:

@@ -5,12 +5,13 @@ back is the next one of its size. The first field is uint32: in a free block it 
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from state import maps
-from state.arrays import I32, I64, U8
+from state.arrays import I32, I64, U8, U32
 from state.codec import Column
 from state.copying import grown
 
@@ -65,7 +66,7 @@ class Entries:
         if not self.fields:
             return
         self._reserve(int(self.sizes[np.searchsorted(self.sizes, lengths[lengths > 0])].sum()))
-        links = next(iter(self.fields.values()))
+        links = cast(U32, next(iter(self.fields.values())))
         maps.make_room(slots, lengths, self.start, self.size_class, self.sizes, self.free, self.top, links)
 
     def _reserve(self, count: int) -> None:

@@ -23,7 +23,7 @@ The last one holds how many hashes were ever written.
 
 
 @numba.njit(cache=True)
-def _insert(value, table):  # type: ignore[no-untyped-def]
+def _insert(value: np.uint64, table: U64) -> bool:
     """Enter a hash; False if it was there already. Zero means empty."""
     mask = np.uint64(len(table) - 1)
     p = value & mask
@@ -36,7 +36,7 @@ def _insert(value, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _delete(value, table):  # type: ignore[no-untyped-def]
+def _delete(value: np.uint64, table: U64) -> None:
     """Take a hash out by backward shift."""
     mask = np.uint64(len(table) - 1)
     one = np.uint64(1)
@@ -55,7 +55,7 @@ def _delete(value, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _admit(hashes, ring, written, table, duplicate):  # type: ignore[no-untyped-def]
+def _admit(hashes: U64, ring: U64, written: int, table: U64, duplicate: Mask) -> int:
     """duplicate[i] = whether hashes[i] is among the latest; others enter and push the oldest out.
 
     Returns how many hashes were ever written.

@@ -57,7 +57,7 @@ def hash_bytes(buffer: U8, start: int, length: int) -> np.uint64:
 
 
 @numba.njit(cache=True)
-def hash_spans(buffer, start, length):  # type: ignore[no-untyped-def]
+def hash_spans(buffer: U8, start: I64, length: I32 | I64) -> U64:
     """`hash_bytes` of many spans of one buffer, uint64 [n]."""
     hashes = np.empty(len(start), np.uint64)
     for i in range(len(start)):

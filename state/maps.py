@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
-from state.arrays import F32, I8, I32, I64, U32
+from state.arrays import F32, I8, I32, I64, U8, U32, U64, Mask
 from state.kernels import mix
 from state.prefetch import prefetch
 
@@ -20,7 +21,7 @@ AHEAD = 8
 
 
 @numba.njit(cache=True)
-def same_bytes(a, a_start, b, b_start, length):  # type: ignore[no-untyped-def]
+def same_bytes(a: U8, a_start: int, b: U8, b_start: int, length: int) -> bool:
     """Whether two spans are equal."""
     for k in range(length):  # noqa: SIM110
         if a[a_start + k] != b[b_start + k]:
@@ -29,7 +30,18 @@ def same_bytes(a, a_start, b, b_start, length):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def find_ids(buffer, start, length, hashes, tags, table, row_start, row_length, arena, out):  # type: ignore[no-untyped-def]
+def find_ids(
+    buffer: U8,
+    start: I64,
+    length: I32,
+    hashes: U64,
+    tags: U32,
+    table: I32,
+    row_start: I64,
+    row_length: I32,
+    arena: U8,
+    out: I64,
+) -> None:
     """out[i] = slot of the id `buffer[start[i] : start[i] + length[i]]`, or -1.
 
     `tags` uint32 [m] and `table` int32 [m] are the map: the upper half of the hash, and the slot.
@@ -54,7 +66,16 @@ def find_ids(buffer, start, length, hashes, tags, table, row_start, row_length, 
 
 
 @numba.njit(cache=True, inline="always")
-def _prefetch_ids(i, hashes, mask, tags, table, row_start, row_length, arena):  # type: ignore[no-untyped-def]
+def _prefetch_ids(
+    i: int,
+    hashes: U64,
+    mask: np.uint64,
+    tags: U32,
+    table: I32,
+    row_start: I64,
+    row_length: I32,
+    arena: U8,
+) -> None:
     """Bring near what later look-ups will read: three jumps, each asked for when the one before is there."""
     if i + AHEAD < len(hashes):
         p = hashes[i + AHEAD] & mask
@@ -72,7 +93,7 @@ def _prefetch_ids(i, hashes, mask, tags, table, row_start, row_length, arena):  
 
 
 @numba.njit(cache=True)
-def insert_ids(slots, row_hash, tags, table):  # type: ignore[no-untyped-def]
+def insert_ids(slots: I64, row_hash: U64, tags: U32, table: I32) -> None:
     """Enter slots whose ids are known to be absent."""
     mask = np.uint64(len(table) - 1)
     for i in range(len(slots)):
@@ -90,7 +111,7 @@ def insert_ids(slots, row_hash, tags, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def delete_ids(slots, row_hash, tags, table):  # type: ignore[no-untyped-def]
+def delete_ids(slots: I64, row_hash: U64, tags: U32, table: I32) -> None:
     """Take slots out."""
     mask = np.uint64(len(table) - 1)
     one = np.uint64(1)
@@ -112,7 +133,7 @@ def delete_ids(slots, row_hash, tags, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, inline="always")
-def find_ordinal(ordinal, row_ordinal, table):  # type: ignore[no-untyped-def]
+def find_ordinal(ordinal: int | np.int64, row_ordinal: U32, table: I32) -> np.int64:
     """Slot of one permanent ordinal, or -1: see `find_ordinals`."""
     mask = np.uint64(len(table) - 1)
     p = mix(np.uint64(ordinal)) & mask
@@ -122,14 +143,14 @@ def find_ordinal(ordinal, row_ordinal, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def find_ordinals(ordinals, row_ordinal, table, out):  # type: ignore[no-untyped-def]
+def find_ordinals(ordinals: I64, row_ordinal: U32, table: I32, out: I64) -> None:
     """out[i] = slot of a permanent ordinal, or -1; `table` int32 [m] maps `mix(ordinal)` to slots."""
     for i in range(len(ordinals)):
         out[i] = find_ordinal(ordinals[i], row_ordinal, table)
 
 
 @numba.njit(cache=True)
-def insert_ordinals(slots, row_ordinal, table):  # type: ignore[no-untyped-def]
+def insert_ordinals(slots: I64, row_ordinal: U32, table: I32) -> None:
     """Enter slots whose ordinals are known to be absent."""
     mask = np.uint64(len(table) - 1)
     for i in range(len(slots)):
@@ -143,7 +164,7 @@ def insert_ordinals(slots, row_ordinal, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def delete_ordinals(slots, row_ordinal, table):  # type: ignore[no-untyped-def]
+def delete_ordinals(slots: I64, row_ordinal: U32, table: I32) -> None:
     """Take slots out."""
     mask = np.uint64(len(table) - 1)
     one = np.uint64(1)
@@ -164,7 +185,7 @@ def delete_ordinals(slots, row_ordinal, table):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def distinct(slots, seen):  # type: ignore[no-untyped-def]
+def distinct(slots: I64, seen: Mask) -> I64:
     """Each of `slots` once, in order of first appearance; `seen` bool [capacity] is and stays all false."""
     found = np.empty(len(slots), np.int64)
     n = 0
@@ -179,7 +200,7 @@ def distinct(slots, seen):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def distinct_spans(buffer, start, length, hashes, wanted, first):  # type: ignore[no-untyped-def]
+def distinct_spans(buffer: U8, start: I64, length: I32, hashes: U64, wanted: Mask, first: I64) -> int:
     """For each i with `wanted[i]`, first[i] = the least index with the same id; others get -1.
 
     Returns how many different ids there are.
@@ -214,7 +235,7 @@ def distinct_spans(buffer, start, length, hashes, wanted, first):  # type: ignor
 
 
 @numba.njit(cache=True)
-def allocate(room, sizes, free, top, links):  # type: ignore[no-untyped-def]
+def allocate(room: int | np.int64, sizes: I64, free: I64, top: I64, links: U32) -> tuple[int, int]:
     """Start of a block of the smallest size that holds `room` entries, and the index of that size.
 
     `sizes` int64 [s], ascending multiples of four; `free` int64 [s], heads of free lists (-1: none);
@@ -235,14 +256,23 @@ def allocate(room, sizes, free, top, links):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def release(start, c, free, links):  # type: ignore[no-untyped-def]
+def release(start: int, c: int, free: I64, links: U32) -> None:
     """Give a block of size `c` back."""
     links[start] = np.uint32(0xFFFFFFFF) if free[c] < 0 else np.uint32(free[c] // 4)
     free[c] = start
 
 
 @numba.njit(cache=True)
-def make_room(slots, lengths, entry_start, entry_class, sizes, free, top, links):  # type: ignore[no-untyped-def]
+def make_room(
+    slots: I64,
+    lengths: I32,
+    entry_start: I64,
+    entry_class: I8,
+    sizes: I64,
+    free: I64,
+    top: I64,
+    links: U32,
+) -> None:
     """Give each slot a block that holds `lengths[i]` entries, keeping a block that is of the right size."""
     for i in range(len(slots)):
         slot = slots[i]
@@ -257,7 +287,7 @@ def make_room(slots, lengths, entry_start, entry_class, sizes, free, top, links)
 
 
 @numba.njit(cache=True)
-def move_blocks(starts, sizes, field):  # type: ignore[no-untyped-def]
+def move_blocks(starts: I64, sizes: I64, field: npt.NDArray[np.generic]) -> None:
     """Move blocks, by ascending start, to the front of an arena."""
     position = 0
     for i in range(len(starts)):
@@ -339,13 +369,13 @@ def find_entry(histories: Histories, slot: int, wanted: int) -> int:
 
 
 @numba.njit(cache=True)
-def remove_entry(histories: Histories, slot: int, wanted: int):  # type: ignore[no-untyped-def]
+def remove_entry(histories: Histories, slot: int, wanted: int) -> np.float32:
     """Take the latest entry with `other == wanted` out of a history; its strength, NaN if there is none."""
     place = find_entry(histories, slot, wanted)
     if place < 0:
         return np.float32(np.nan)
     start = histories.start[slot]
-    found = histories.strength[start + place]
+    found: np.float32 = histories.strength[start + place]
     for e in range(start + place, start + histories.length[slot] - 1):
         histories.other[e] = histories.other[e + 1]
         histories.strength[e] = histories.strength[e + 1]
@@ -354,7 +384,7 @@ def remove_entry(histories: Histories, slot: int, wanted: int):  # type: ignore[
 
 
 @numba.njit(cache=True)
-def pack_arena(order, row_start, row_length, arena):  # type: ignore[no-untyped-def]
+def pack_arena(order: I64, row_start: I64, row_length: I32, arena: U8) -> int:
     """Move the ids of slots, visited in `order` of ascending start, to the front; the bytes in use."""
     top = 0
     for slot in order:

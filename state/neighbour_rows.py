@@ -13,7 +13,7 @@ brought, so that steps it has already taken are passed over: applying a journal 
 import numba
 import numpy as np
 
-from state.arrays import I8, I64, U8, U32
+from state.arrays import I8, I32, I64, U8, U32, Mask
 from state.codec import FORMAT, NEIGHBOUR_STEPS, NEIGHBOURS, single_rows
 from state.copying import copy_bytes
 from state.errors import StoreCorruptError
@@ -131,8 +131,15 @@ def pack_steps(owners: I64, others: U32, forward: I8, backward: I8) -> Rows:
 
 
 @numba.njit(cache=True)
-def take_steps(  # type: ignore[no-untyped-def]
-    items, bounds, others, forward, backward, batch_seq, lists: Lists, changed_at
+def take_steps(
+    items: I64,
+    bounds: I64,
+    others: U32,
+    forward: I8,
+    backward: I8,
+    batch_seq: int,
+    lists: Lists,
+    changed_at: I64,
 ) -> None:
     """Take steps `bounds[i]:bounds[i + 1]` on the list of `items[i]`, unless it has them already."""
     for i in range(len(items)):
@@ -145,7 +152,16 @@ def take_steps(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def pack_lists(items, bounds, other, forward, backward, length, changed_at, out) -> None:  # type: ignore[no-untyped-def]
+def pack_lists(
+    items: I64,
+    bounds: I64,
+    other: U8,
+    forward: U8,
+    backward: U8,
+    length: I32,
+    changed_at: U8,
+    out: U8,
+) -> None:
     """Write the list of `items[i]` at `out[bounds[i]]`; columns and `changed_at` as bytes."""
     for i in range(len(items)):
         item = items[i]
@@ -162,7 +178,17 @@ def pack_lists(items, bounds, other, forward, backward, length, changed_at, out)
 
 
 @numba.njit(cache=True)
-def unpack_lists(items, bounds, data, slots, other, forward, backward, length, changed_at):  # type: ignore[no-untyped-def]
+def unpack_lists(
+    items: I64,
+    bounds: I64,
+    data: U8,
+    slots: I64,
+    other: U8,
+    forward: U8,
+    backward: U8,
+    length: I32,
+    changed_at: I64,
+) -> Mask:
     """Inverse of `pack_lists`; which rows were as long as they say, and of this format, bool [n]."""
     taken = np.empty(len(items), np.bool_)
     changed_at_bytes = changed_at.view(np.uint8)

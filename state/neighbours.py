@@ -78,9 +78,10 @@ def _make(lists: Lists, owner: int, other: int) -> int:
 
 
 @numba.njit(cache=True)
-def _changed(count, change):  # type: ignore[no-untyped-def]
+def _changed(count: int, change: int) -> int:
     """A count after a change, within its bounds."""
-    return min(max(np.int64(count) + change, 0), COUNT_MAX)
+    changed = int(count) + change
+    return min(changed, COUNT_MAX) if changed > 0 else 0
 
 
 @numba.njit(cache=True)

@@ -52,7 +52,7 @@ class ControlHandler:
         letters = dead_letters(records, rejected, self._topics.dlq, self._app_version)
         return lambda: self._carry_out(commands, letters, batch_seq)
 
-    def refuse(self, record: Records, error: RowsExhaustedError) -> Effects:
+    def reject(self, record: Records, error: RowsExhaustedError) -> Effects:
         """Commands need no rows."""
         raise error
 

@@ -85,6 +85,6 @@ class Handler(Protocol):
         """
         ...
 
-    def refuse(self, record: Records, error: RowsExhaustedError) -> Effects:
+    def reject(self, record: Records, error: RowsExhaustedError) -> Effects:
         """What becomes of one record that needs more rows than fit."""
         ...

@@ -114,7 +114,7 @@ class Engine:
     def _process_apart(
         self, polled: Sequence[Records], handler: Handler, records: Records, error: RowsExhaustedError
     ) -> Report:
-        """Learn in two micro-batches what does not fit into one; a record that fits into none is refused."""
+        """Learn in two micro-batches what does not fit into one; a record that fits into none is rejected."""
         others = [each for each in polled if each is not records]
         half = len(records) // 2
         if half:
@@ -122,7 +122,7 @@ class Engine:
         elif others:
             first, second = self.process(others), self.process([records])
         else:
-            return self._commit(polled, [lambda: handler.refuse(records, error)])
+            return self._commit(polled, [lambda: handler.reject(records, error)])
         return Report(second.batch_seq, first.records + second.records, first.counts + second.counts)
 
     def _commit(self, polled: Sequence[Records], pending: Sequence[Callable[[], Effects]]) -> Report:

@@ -9,6 +9,9 @@ import numpy as np
 from state.arrays import F32, F64, I32, I64, U8, U64, Mask
 from state.store import Rows, TopicPartition
 
+Spans = tuple[U8, I64, I32, U64]
+"""Ids: a buffer, where each begins, how long it is, and its hash."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Records:
@@ -88,6 +91,16 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.record)
+
+    @property
+    def user_spans(self) -> Spans:
+        """The users' ids."""
+        return self.buffer, self.user_start, self.user_length, self.user_hash
+
+    @property
+    def item_spans(self) -> Spans:
+        """The items' ids."""
+        return self.buffer, self.item_start, self.item_length, self.item_hash
 
     def take(self, rows: slice | I64) -> "Interactions":
         """Some rows, in the order given, each a record of its own counted from 0; the buffer is shared."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from state.arrays import I64
 from state.errors import RowsExhaustedError
 from state.store import PREQUENTIAL_MEMO
 from stream.config import LearnerSettings
@@ -39,43 +40,41 @@ class InteractionsHandler:
         """Decode, and bring in every row that learning will read."""
         decoded = self._decoder.decode(records)
         try:
-            self._load(decoded.interactions, batch_seq)
+            users = self._load(decoded.interactions, batch_seq)
         except RowsExhaustedError:
             self._make_room()
             try:
-                self._load(decoded.interactions, batch_seq)
+                users = self._load(decoded.interactions, batch_seq)
             except RowsExhaustedError:
                 self._residency.unpin(batch_seq)
                 raise
-        return lambda: self._learn(records, decoded, batch_seq)
+        return lambda: self._learn(records, decoded, users, batch_seq)
 
-    def refuse(self, record: Records, error: RowsExhaustedError) -> Effects:
+    def reject(self, record: Records, error: RowsExhaustedError) -> Effects:
         """It goes to the dead letters."""
         reason = f"the record alone needs more rows than fit: {error}"
-        return self._reject(record, (Rejected(0, "learn", reason, "rows_exhausted"),))
+        return self._rejected(record, (Rejected(0, "learn", reason, "rows_exhausted"),))
 
-    def _load(self, interactions: Interactions, batch_seq: int) -> None:
-        model, buffer = self._step.model, interactions.buffer
-        created = self._residency.by_id(
-            buffer, interactions.user_start, interactions.user_length, interactions.user_hash, batch_seq
-        )
+    def _load(self, interactions: Interactions, batch_seq: int) -> I64:
+        """Slots of the users, -1 for those that learning may create."""
+        model = self._step.model
+        slots, created = self._residency.by_id(*interactions.user_spans, batch_seq)
         if self._step.learner.keeps_item_history and not self._residency.complete:
-            items = model.items.find(
-                buffer, interactions.item_start, interactions.item_length, interactions.item_hash
-            )
+            items = model.items.find(*interactions.item_spans)
             _, users, _ = model.items.histories(np.unique(items[items >= 0]))
             self._residency.by_ordinal(users, created, batch_seq)
+        return slots
 
-    def _learn(self, records: Records, decoded: Decoded, batch_seq: int) -> Effects:
-        outcome = self._step(records, decoded.interactions, batch_seq)
+    def _learn(self, records: Records, decoded: Decoded, users: I64, batch_seq: int) -> Effects:
+        outcome = self._step(records, decoded.interactions, users, batch_seq)
         measured = self._prequential.take_changed()
         learnt = Effects(
             outcome.rows,
             memo={PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {},
             counts=outcome.counts + Counts(key_mismatches=decoded.key_mismatches),
         )
-        return learnt + self._reject(records, (*decoded.rejected, *outcome.rejected))
+        return learnt + self._rejected(records, (*decoded.rejected, *outcome.rejected))
 
-    def _reject(self, records: Records, rejected: Sequence[Rejected]) -> Effects:
+    def _rejected(self, records: Records, rejected: Sequence[Rejected]) -> Effects:
         letters = dead_letters(records, rejected, self._dlq, self._app_version)
         return Effects(outbox=letters, counts=Counts(rejected=len(rejected)))

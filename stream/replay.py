@@ -228,7 +228,8 @@ class Replay:
         records = self._records(batch)
         ends = self._ends(len(batch))
         for name, step in self._steps.items():
-            _, _, counts = step.learn(records, batch, self._batch_seq, ends)
+            users = step.model.users.find(*batch.user_spans)
+            _, _, counts = step.learn(records, batch, users, self._batch_seq, ends)
             if name == self._main:
                 self._counts += counts
         if self._ratings:
@@ -295,7 +296,4 @@ def sample(count: int, sample_every: int, seed: int) -> Mask:
 
 def _slots(model: Model, events: Interactions) -> tuple[I64, I64]:
     """Slots of users and ordinals of items, -1 where there is none."""
-    return (
-        model.users.find(events.buffer, events.user_start, events.user_length, events.user_hash),
-        model.items.find(events.buffer, events.item_start, events.item_length, events.item_hash),
-    )
+    return model.users.find(*events.user_spans), model.items.find(*events.item_spans)

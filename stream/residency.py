@@ -28,29 +28,30 @@ class Residency:
         """Whether every user there is is resident, so that one not found is new."""
         return self._model.users.size == self._model.user_count
 
-    def by_id(self, buffer: U8, start: I64, length: I32, hashes: U64, batch_seq: int) -> int:
+    def by_id(self, buffer: U8, start: I64, length: I32, hashes: U64, batch_seq: int) -> tuple[I64, int]:
         """Make the users with these ids resident as far as they exist, with room for those that do not.
 
-        Returns how many do not.
+        Returns slots int64 [n], -1 for those that do not exist, and how many different ones these are.
         """
         users = self._model.users
         slots = users.find(buffer, start, length, hashes)
         users.touched_at[slots[slots >= 0]] = batch_seq
         first = np.empty(len(slots), np.int64)
         missing = int(maps.distinct_spans(buffer, start, length, hashes, slots < 0, first))
-        if not missing:
-            return 0
-        self._make_room(missing, batch_seq)
-        if self.complete:
-            return missing
+        if missing:
+            self._make_room(missing, batch_seq)
+        if not missing or self.complete:
+            return slots, missing
         distinct = np.flatnonzero(first == np.arange(len(first)))
         ids = [
             buffer[a : a + n].tobytes()
             for a, n in zip(start[distinct].tolist(), length[distinct].tolist(), strict=True)
         ]
         ordinals = self._store.lookup(USER, ids)
-        self._load(ordinals[ordinals >= 0], batch_seq)
-        return int(np.count_nonzero(ordinals < 0))
+        if (ordinals >= 0).any():
+            self._load(ordinals[ordinals >= 0], batch_seq)
+            slots = users.find(buffer, start, length, hashes)
+        return slots, int(np.count_nonzero(ordinals < 0))
 
     def by_ordinal(self, ordinals: I64, reserved: int, batch_seq: int) -> None:
         """Make the users with these permanent ordinals resident; each of them exists.

@@ -3,17 +3,13 @@
 import numba
 import numpy as np
 
-from state.arrays import I32, I64, U64
+from state.arrays import I32, I64, U64, Mask
 from state.kernels import mix
 
 
+@numba.njit(cache=True)
 def position_hashes(partitions: I32, offsets: I64, parts: I32) -> U64:
     """A 64-bit name for each interaction: where in the log it stands, uint64 [n]."""
-    return _position_hashes(partitions, offsets, parts)  # type: ignore[no-any-return]
-
-
-@numba.njit(cache=True)
-def _position_hashes(partitions, offsets, parts):  # type: ignore[no-untyped-def]
     hashes = np.empty(len(offsets), np.uint64)
     for i in range(len(offsets)):
         hashes[i] = mix(
@@ -23,7 +19,7 @@ def _position_hashes(partitions, offsets, parts):  # type: ignore[no-untyped-def
 
 
 @numba.njit(cache=True)
-def sampled(positions, period, seed):  # type: ignore[no-untyped-def]
+def sampled(positions: U64, period: int, seed: int) -> Mask:
     """Which positions (uint64 [n]) belong to the sample of one in `period`, bool [n]."""
     chosen = np.empty(len(positions), np.bool_)
     for i in range(len(positions)):

@@ -11,12 +11,11 @@ from typing import Protocol
 
 import numpy as np
 
-from state import maps
-from state.arrays import F32, F64, I32, I64, U8, U64, Mask
-from state.factors import FactorTable
+from state.arrays import F32, F64, I64, Mask
 from state.model import Model
 from state.neighbour_rows import pack_steps
 from state.store import Rows
+from stream.admission import create_rows, duplicates, without_room
 from stream.config import LearningConfig
 from stream.effects import Counts
 from stream.events import Changed, Interactions, Learnable, Records, Rejected
@@ -26,9 +25,6 @@ from stream.learning.meaning import strengths
 from stream.sampling import position_hashes, sampled
 from stream.walk.values import Options, Walked
 from stream.walk.walk import LEARN_EVERY, Walk
-
-Spans = tuple[U8, I64, I32, U64]
-"""Ids: a buffer, where each begins, how long it is, and its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +70,46 @@ class Step:
         self._walk = Walk(model, _options(learning, learner, recency))
         self.frozen = learning.freeze
 
-    def __call__(self, records: Records, interactions: Interactions, batch_seq: int) -> Outcome:
+    def __call__(self, records: Records, interactions: Interactions, users: I64, batch_seq: int) -> Outcome:
         """Learn one batch, and say what to commit.
 
-        Users of the batch that exist are resident, and so are those in touched items' histories.
+        `users` int64 [n] are the slots of the interactions' users, -1 for those that do not exist; users in
+        touched items' histories are resident too.
         """
-        changed, rejected, counts = self.learn(records, interactions, batch_seq)
+        changed, rejected, counts = self.learn(records, interactions, users, batch_seq)
         return Outcome(self._pack(changed), rejected, counts)
 
     def learn(
-        self, records: Records, interactions: Interactions, batch_seq: int, ends: I64 | None = None
+        self,
+        records: Records,
+        interactions: Interactions,
+        users: I64,
+        batch_seq: int,
+        ends: I64 | None = None,
     ) -> tuple[Changed, tuple[Rejected, ...], Counts]:
         """Learn one batch: rows that changed, records to reject, and counts.
 
         With `ends` int64 [m] it is not one micro-batch: one ends after each of these numbers of interactions,
         and what follows the last is the beginning of another.
         """
+        model = self.model
         strength, meaningful = strengths(interactions, self._learning)
         wanted = meaningful | interactions.remove
-        rejected = self._without_room(interactions, wanted)
-        admitted = ~np.isin(interactions.record, [refusal.record for refusal in rejected])
-        duplicate = self._duplicates(records, interactions, admitted)
+        rejected = () if self.frozen else without_room(model, interactions, wanted)
+        admitted = ~np.isin(interactions.record, [rejection.record for rejection in rejected])
+        duplicate = duplicates(model, records, interactions, admitted)
         wanted &= admitted & ~duplicate
         changed, learnt = _nothing(), 0
         ends = np.array([len(interactions)], np.int64) if ends is None else ends
         if wanted.any() or self._walk.is_due:
-            born = self.model.user_count, self.model.item_count
-            users, items = self._rows_of(interactions, wanted, batch_seq)
+            born = model.user_count, model.item_count
+            creating = wanted & ~interactions.remove & (not self.frozen)
+            users, items = create_rows(model, self.learner, interactions, users, creating, batch_seq)
             known = np.flatnonzero(wanted & (users >= 0) & (items >= 0))
             events = _learnable(records, interactions, users, items, strength, known)
-            clock = self.model.clock
+            clock = model.clock
             changed = self._learn(events, batch_seq, born, np.searchsorted(known, ends))
-            learnt = self.model.clock - clock
+            learnt = model.clock - clock
         frozen = int(wanted.sum()) if self.frozen else 0
         counts = Counts(
             events=len(interactions),
@@ -116,68 +120,6 @@ class Step:
             refused=changed.refused,
         )
         return changed, rejected, counts
-
-    def _duplicates(self, records: Records, interactions: Interactions, admitted: Mask) -> Mask:
-        """Events whose idempotency key their partition has seen; those of admitted events now are seen."""
-        duplicate = np.zeros(len(interactions), np.bool_)
-        keys = np.where(admitted, interactions.event_id, np.uint64(0))
-        if keys.any():
-            partitions = records.partitions[interactions.record]
-            for partition in np.unique(partitions).tolist():
-                of_partition = np.flatnonzero(partitions == partition)
-                duplicate[of_partition] = self.model.event_ids.admit(partition, keys[of_partition])
-        return duplicate
-
-    def _without_room(self, interactions: Interactions, wanted: Mask) -> tuple[Rejected, ...]:
-        """Records with an item that is new when the catalogue is full.
-
-        They are rejected whole, and before their idempotency keys count as seen: so they can be replayed.
-        """
-        model = self.model
-        room = model.items_max - model.item_count
-        if self.frozen or len(interactions) <= room:
-            return ()
-        buffer, start, length, hashes = _item_spans(interactions)
-        slots = model.items.find(buffer, start, length, hashes)
-        first = np.empty(len(slots), np.int64)
-        maps.distinct_spans(buffer, start, length, hashes, wanted & ~interactions.remove & (slots < 0), first)
-        new = np.flatnonzero(first == np.arange(len(first)))
-        refused = np.unique(interactions.record[np.isin(first, new[room:])])
-        reason = (
-            f"the item is new and the catalogue is full with {model.items_max} items: "
-            "raise `state.items_max`, then `livefactor dlq resend`"
-        )
-        return tuple(Rejected(record, "learn", reason, "catalogue_full") for record in refused.tolist())
-
-    def _rows_of(self, interactions: Interactions, wanted: Mask, batch_seq: int) -> tuple[I64, I64]:
-        """Slots of users and items, created where learning needs new ones, else -1."""
-        creating = wanted & ~interactions.remove & (not self.frozen)
-        items = self._slots(self.model.items, 1, _item_spans(interactions), creating, batch_seq)
-        users = self._slots(self.model.users, 0, _user_spans(interactions), creating, batch_seq)
-        return users, items
-
-    def _slots(self, table: FactorTable, counter: int, spans: Spans, creating: Mask, batch_seq: int) -> I64:
-        """Slots of ids, -1 where there is none; those of `creating` are made in event order."""
-        buffer, start, length, hashes = spans
-        slots = table.find(buffer, start, length, hashes)
-        first = np.empty(len(slots), np.int64)
-        maps.distinct_spans(buffer, start, length, hashes, creating & (slots < 0), first)
-        new = np.flatnonzero(first == np.arange(len(first)))
-        if len(new):
-            counts = self.model.globals["counts"]
-            ordinals = counts[counter] + np.arange(len(new))
-            added = table.add(buffer, start[new], length[new], hashes[new], ordinals)
-            counts[counter] += len(new)
-            table.touched_at[added] = batch_seq
-            self.learner.start(self.model, table, added, hashes[new])
-            slot_of = np.full(len(first), -1, np.int64)
-            slot_of[new] = added
-            missing = np.flatnonzero(first >= 0)
-            slots[missing] = slot_of[first[missing]]
-            # What a batch adds and takes back again is found although only the first makes a row.
-            others = np.flatnonzero((slots < 0) & ~creating)
-            slots[others] = table.find(buffer, start[others], length[others], hashes[others])
-        return slots
 
     def _learn(self, events: Learnable, batch_seq: int, born: tuple[int, int], ends: I64) -> Changed:
         """Walk over the events, then learn what that has not; which rows changed."""
@@ -206,14 +148,6 @@ class Step:
         if changed.neighbours is not None:
             self.model.neighbours.mark(changed.neighbours)
         return self.model.pack(changed.users, changed.items, names)
-
-
-def _user_spans(interactions: Interactions) -> Spans:
-    return interactions.buffer, interactions.user_start, interactions.user_length, interactions.user_hash
-
-
-def _item_spans(interactions: Interactions) -> Spans:
-    return interactions.buffer, interactions.item_start, interactions.item_length, interactions.item_hash
 
 
 def _options(learning: LearningConfig, learner: Learner, recency: float) -> Options:

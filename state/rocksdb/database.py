@@ -15,7 +15,6 @@ The row family is written by nothing but the ingestion of one SST file per flush
 import difflib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from rocksdict import (
 )
 
 from state.arrays import I64
-from state.codec import FORMAT, INDEX_PREFIX_BYTES, index_keys, unpack_journal, unpack_schedule
+from state.codec import FORMAT, id_keys, unpack_journal, unpack_schedule
 from state.errors import (
     ConfigError,
     FormatMismatchError,
@@ -41,7 +40,6 @@ from state.errors import (
     StoreFullError,
     StoreLockedError,
 )
-from state.kernels import spans
 from state.rocksdb.manifest import RESTORE_ADVICE, require_whole_manifest
 from state.store import Head, JournalEntry, OutboxRecord, Rows, TopicPartition, VersionId
 
@@ -66,17 +64,6 @@ def number_key(number: int) -> bytes:
 def row_prefix(kind: int) -> bytes:
     """Prefix of the keys of a kind's rows."""
     return b"r" + bytes([kind])
-
-
-def id_keys(kind: int, ids: Sequence[bytes]) -> list[bytes]:
-    """Keys of the index from ids to ordinals."""
-    buffer, start, length, hashes = spans(ids)
-    bounds = np.zeros(len(ids) + 1, np.int64)
-    np.cumsum(length + INDEX_PREFIX_BYTES, out=bounds[1:])
-    keys = np.empty(bounds[-1], np.uint8)
-    index_keys(kind, buffer, start, length, hashes, bounds, keys)
-    joined = keys.tobytes()
-    return [joined[a:b] for a, b in pairwise(bounds.tolist())]
 
 
 def row_options() -> Options:

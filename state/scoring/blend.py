@@ -147,9 +147,9 @@ def interests(
 
 
 @numba.njit(cache=True)
-def sparse_part(  # type: ignore[no-untyped-def]
+def sparse_part(
     catalogue: Catalogue, last: I64, history: U32, total: float, user_pace: float, repeats: bool, place: I32
-):
+) -> Sparse:
     """Items whose score has a sparse part for a user.
 
     `last` int64 [<= 5] are the items of the last likes, newest first, `history` int64 [h] all, oldest first;
@@ -265,7 +265,7 @@ def score_all(
 
 
 @numba.njit(cache=True)
-def for_user(  # type: ignore[no-untyped-def]
+def for_user(
     user_vectors: F32,
     user: int,
     history: U32,
@@ -276,7 +276,7 @@ def for_user(  # type: ignore[no-untyped-def]
     repeats: bool,
     weights: F64,
     place: I32,
-):
+) -> tuple[F32, Sparse]:
     """What `score_all` needs of the user `user_vectors`[user] with this history (uint32 and float32 [h]).
 
     The last event was `gap_ms` ago; `clock` is the number of events learnt. Returns direction and `Sparse`.

@@ -72,10 +72,8 @@ def _fields_of_json(entry: object, where: str) -> Fields | Rejection:
     for name, content in entry.items():
         if name not in JSON_TYPES:
             return _name_unknown(name, where)
-        expected, types = JSON_TYPES[name]
-        # a boolean is an int to isinstance
-        if content is not None and type(content) not in types:
-            return _type_wrong(f"{where}{name}", content, expected)
+        if not has_json_type(name, content):
+            return _type_wrong(f"{where}{name}", content, JSON_TYPES[name][0])
     value = entry.get("value")
     return Fields(
         entry.get("user_id") or "",
@@ -85,6 +83,12 @@ def _fields_of_json(entry: object, where: str) -> Fields | Rejection:
         entry.get("event_time_ms") or 0,
         entry.get("event_id") or "",
     )
+
+
+def has_json_type(name: str, content: object) -> bool:
+    """Whether a value is one that the field of this name may have; null is absence."""
+    # a boolean is an int to isinstance
+    return content is None or type(content) in JSON_TYPES[name][1]
 
 
 def _name_unknown(name: str, where: str) -> Rejection:

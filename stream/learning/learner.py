@@ -65,7 +65,7 @@ class Learner(Protocol):
     penalties: als.Penalties | None
     """With what the walk over the events solves rows; None if that does not touch factors."""
 
-    def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
+    def start(self, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Give new rows their first vectors."""
         ...
 
@@ -95,7 +95,7 @@ class AlsLearner:
         blended = BLENDED_GLOBALS if learning.blends else ()
         self.globals_changed: tuple[str, ...] = ("gramian_user", "gramian_item", *blended)
 
-    def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
+    def start(self, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors; the first event of a row enters it into the Gramian."""
         table.vectors[slots] = _first_vectors(hashes, self._learning)
 
@@ -131,7 +131,7 @@ class ExplicitAlsLearner:
             recency=1.0, level_recency=1.0, level_reg=math.inf
         )
 
-    def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
+    def start(self, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors."""
         table.vectors[slots] = _first_vectors(hashes, self._learning)
 
@@ -199,7 +199,7 @@ class SgdLearner:
         )
         self._sampling = implicit_sgd.Sampling(config.negatives, config.recent_share, learning.seed)
 
-    def start(self, model: Model, table: FactorTable, slots: I64, hashes: U64) -> None:
+    def start(self, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors."""
         table.vectors[slots] = _first_vectors(hashes, self._learning)
 

@@ -27,7 +27,16 @@ PROGRAM = (
     *(
         f"stream/{name}.py"
         for name in (
-            *("config", "control", "dead_letters", "effects", "engine", "events", "interactions"),
+            *(
+                "admission",
+                "config",
+                "control",
+                "dead_letters",
+                "effects",
+                "engine",
+                "events",
+                "interactions",
+            ),
             *("residency", "sampling", "step"),
         )
     ),

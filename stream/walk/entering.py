@@ -110,7 +110,7 @@ def _step(before: int, after: int, units: int, items: Items, walked: Walked) -> 
 
 
 @numba.njit(cache=True)
-def _forget(user: int, item: int, users: Users, items: Items, options: Options, walked: Walked):  # type: ignore[no-untyped-def]
+def _forget(user: int, item: int, users: Users, items: Items, options: Options, walked: Walked) -> np.float32:
     """Take the latest such interaction back; its strength, NaN if neither history has it.
 
     Histories are bounded, so one side may remember what the other does not. Weights of the ranking score

@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from serving.refresh import warm_up as warm_up_scorer
+from serving.warm_up import warm_up as warm_up_scorer
 from stream.config import LearnerSettings
 from stream.run import warm_up as warm_up_learner
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from numba.core.registry import CPUDispatcher
 
 from serving.ranker import recommend, score
-from serving.refresh import Bounds, Follower, warm_up
+from serving.refresh import Follower
+from serving.replica import Bounds
+from serving.warm_up import warm_up
 from state.rocksdb.reader import RocksReader
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from crash_campaign import read_model
 from crash_process import REPOSITORY, wait_for
 
+from livefactor.settings import tables_to_toml
 from state.errors import StoreError
 from state.model import Model
 from state.rocksdb.reader import RocksReader
@@ -31,7 +32,7 @@ class LearnProcess:
         self.sections = sections
         self._log = folder / "learn.log"
         config = folder / "livefactor.toml"
-        config.write_text(_toml(sections))
+        config.write_text(tables_to_toml(sections))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LIVEFACTOR_")}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -111,12 +112,3 @@ def model_of(settings: LearnerSettings) -> Model:
         return read_model(settings, reader, reader.head().flushed_through)[0]
     finally:
         reader.close()
-
-
-def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Text, numbers and truth values are written in TOML as in JSON."""
-    lines: list[str] = []
-    for section, values in sections.items():
-        lines.append(f"[{section}]")
-        lines += [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in values.items()]
-    return "\n".join(lines) + "\n"

@@ -28,7 +28,7 @@ class Prices:
             raise RowsExhaustedError("no room")
         return lambda: self._act(records)
 
-    def refuse(self, record: Records, error: RowsExhaustedError) -> Effects:
+    def reject(self, record: Records, error: RowsExhaustedError) -> Effects:
         return Effects(outbox=(OutboxRecord("refused", None, record.values[0]),))
 
     def _act(self, records: Records) -> Effects:

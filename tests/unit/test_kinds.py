@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pipeline import INTERACTIONS, Feed, event, in_directory, slot, small_settings
 
-from serving.refresh import Bounds, Replica
+from serving.replica import Bounds, Replica
 from state import kinds
 from state.codec import CHANGED_AT, Column, Layout
 from state.digest import digest

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pipeline import Feed, event, in_directory, small_settings
 
-from serving.refresh import Bounds, Follower
+from serving.refresh import Follower
+from serving.replica import Bounds
 from state.digest import digest
 from state.errors import StoreMissingError
 from state.rocksdb.directory import Directory

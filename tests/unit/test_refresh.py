@@ -14,7 +14,8 @@ from scorer_process import spawn
 from toy_model import BOUNDS, IDENTITY, SPEC, ToyModel
 
 from serving.ranker import recommend
-from serving.refresh import Bounds, Follower, Load, Replica, follow
+from serving.refresh import Follower, Load, follow
+from serving.replica import Bounds, Replica
 from state.errors import StoreError, StoreMissingError
 from state.memory import MemoryReader, MemoryStore
 from state.rocksdb.writer import RocksWriter

@@ -46,7 +46,8 @@ class World:
         """A micro-batch with these users."""
         self.batch_seq += 1
         buffer, start, length, hashes = spans([name.encode() for name in names])
-        created = self.residency.by_id(buffer, start, length, hashes, self.batch_seq)
+        slots, created = self.residency.by_id(buffer, start, length, hashes, self.batch_seq)
+        assert slots.tolist() == self.model.users.find(buffer, start, length, hashes).tolist()
         self.store.commit(Commit(self.batch_seq))
         return created
 

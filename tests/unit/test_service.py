@@ -9,7 +9,8 @@ from toy_model import TOPIC
 
 from protos.scorer_pb2 import RecommendRequest, ScoreRequest
 from serving.config import ServingConfig
-from serving.refresh import Bounds, Follower
+from serving.refresh import Follower
+from serving.replica import Bounds
 from serving.service import ScorerService, staleness_ms
 from state.errors import StoreMissingError
 from state.store import Head, Reader, TopicPartition

@@ -15,7 +15,8 @@ def step_of(**sections):
 
 
 def run(step, records, batch_seq=1):
-    return step(records, Decoder(small_settings().decode).decode(records).interactions, batch_seq)
+    interactions = Decoder(small_settings().decode).decode(records).interactions
+    return step(records, interactions, step.model.users.find(*interactions.user_spans), batch_seq)
 
 
 def kinds(outcome):
