@@ -8,18 +8,19 @@ DEADLINE_EXCEEDED     the deadline was over before the work began
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Never, TypeVar
+from functools import partial
+from typing import Any, Never
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from protos import scorer_pb2 as wire
 from protos.events_pb2 import Position
+from serving.calls import CALLS, Call, Moment, Request
 from serving.config import ServingConfig
-from serving.ranker import has_taste, recommend, score
 from serving.refresh import Follower
 from serving.replica import Replica
-from state.store import ID_BYTES_MAX, Head, TopicPartition
+from state.store import Head, TopicPartition
 
 SERVICE_NAME = "livefactor.v1.Scorer"
 
@@ -31,55 +32,27 @@ _ANSWER_SHARE = 0.1
 
 _ANSWER_MAX_S = 0.1
 
-Request = wire.ScoreRequest | wire.RecommendRequest
 Context = grpc.aio.ServicerContext[Any, Any]
 Clock = Callable[[], int]
 """Milliseconds since the Unix epoch."""
 
-Parsed = TypeVar("Parsed", bound=Message)
-Reply = TypeVar("Reply", bound=Message)
-
 
 class ScorerService:
-    """Answers Score and Recommend from the follower's replica."""
+    """Answers every call from the follower's replica."""
 
     def __init__(self, follower: Follower, config: ServingConfig, topic: str, now_ms: Clock) -> None:
         """`topic`: the interactions topic, whose positions every reply carries."""
         self._follower, self._config, self._topic, self._now_ms = follower, config, topic, now_ms
 
     def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
-        """Both methods; unlike the generated registration, bytes that are no request get INVALID_ARGUMENT."""
-        return grpc.method_handlers_generic_handler(
-            SERVICE_NAME,
-            {
-                "Score": _handler(wire.ScoreRequest, self.score),
-                "Recommend": _handler(wire.RecommendRequest, self.recommend),
-            },
-        )
+        """All methods; unlike the generated registration, bytes that are no request get INVALID_ARGUMENT."""
+        methods = {name: _handler(call.request, partial(self.answer, call)) for name, call in CALLS.items()}
+        return grpc.method_handlers_generic_handler(SERVICE_NAME, methods)
 
-    async def score(self, request: wire.ScoreRequest, context: Context) -> wire.ScoreResponse:
-        """Scores of some items for one user, in the order asked."""
-        replica = await self._admit(context, request, wrong_score(request, self._config))
-        user = replica.user(request.user_id.encode())
-        ordinals = replica.items([item_id.encode() for item_id in request.item_ids])
-        return wire.ScoreResponse(
-            scores=score(replica.catalogue, user, ordinals, self._now_ms()).tolist(),
-            known=(ordinals >= 0).tolist(),
-            cold=not has_taste(user),
-            meta=self._meta(replica.head),
-        )
-
-    async def recommend(self, request: wire.RecommendRequest, context: Context) -> wire.RecommendResponse:
-        """The best items for one user, best first."""
-        replica = await self._admit(context, request, wrong_recommend(request, self._config))
-        user = replica.user(request.user_id.encode())
-        ranking = recommend(replica.catalogue, user, request.k, request.include_seen, self._now_ms())
-        return wire.RecommendResponse(
-            item_ids=replica.item_ids(ranking.ordinals),
-            scores=ranking.scores.tolist(),
-            cold=not has_taste(user),
-            meta=self._meta(replica.head),
-        )
+    async def answer(self, call: Call[Any], request: Request, context: Context) -> Message:
+        """The reply to one request, from one state of the model."""
+        replica = await self._admit(context, request, call.wrong(request, self._config))
+        return call.answer(request, Moment(replica, self._meta(replica.head), self._now_ms()))
 
     async def _admit(self, context: Context, request: Request, wrong: str) -> Replica:
         """The replica that may answer the request now; there must be no await between this and the answer."""
@@ -155,25 +128,6 @@ def staleness_ms(head: Head, topic: str, now_ms: int) -> int:
     return max(0, now_ms - min(applied, default=0))
 
 
-def wrong_score(request: wire.ScoreRequest, config: ServingConfig) -> str:
-    """What is wrong with a ScoreRequest itself, in words; empty if nothing is."""
-    count, count_max = len(request.item_ids), config.items_per_request_max
-    if not 1 <= count <= count_max:
-        return (
-            f"item_ids has {count} items, allowed are 1 to {count_max} (serving.items_per_request_max): "
-            "split the request or correct it"
-        )
-    names = (_wrong_id(f"item_ids[{i}]", item_id) for i, item_id in enumerate(request.item_ids))
-    return _wrong_id("user_id", request.user_id) or next(filter(None, names), "")
-
-
-def wrong_recommend(request: wire.RecommendRequest, config: ServingConfig) -> str:
-    """What is wrong with a RecommendRequest itself, in words; empty if nothing is."""
-    if not 1 <= request.k <= config.k_max:
-        return f"k is {request.k}, allowed are 1 to {config.k_max} (serving.k_max): correct it"
-    return _wrong_id("user_id", request.user_id)
-
-
 def wrong_demands(request: Request) -> str:
     """What is wrong with `min_position` and `max_staleness_ms`, in words; empty if nothing is."""
     if request.HasField("max_staleness_ms") and request.max_staleness_ms < 0:
@@ -213,13 +167,6 @@ def missing_position(positions: Iterable[Position], head: Head) -> str:
     return ""
 
 
-def _wrong_id(field: str, name: str) -> str:
-    size = len(name.encode())
-    if 1 <= size <= ID_BYTES_MAX:
-        return ""
-    return f"{field} has {size} bytes, allowed are 1 to {ID_BYTES_MAX} bytes of UTF-8: correct the id"
-
-
 def _shown(position: Position) -> str:
     return f"{position.topic}/{position.partition} offset {position.offset}"
 
@@ -230,17 +177,17 @@ async def _refuse(context: Context, code: grpc.StatusCode, message: str) -> Neve
 
 
 def _handler(
-    request_type: type[Parsed], answer: Callable[[Parsed, Context], Awaitable[Reply]]
+    request_type: type[Request], answer: Callable[[Request, Context], Awaitable[Message]]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     """A unary method whose undecodable requests are refused as the caller's mistake instead of ours."""
 
-    def parse(data: bytes) -> Parsed | DecodeError:
+    def parse(data: bytes) -> Request | DecodeError:
         try:
             return request_type.FromString(data)
         except DecodeError as error:
             return error
 
-    async def call(request: Parsed | DecodeError, context: Context) -> Reply:
+    async def call(request: Request | DecodeError, context: Context) -> Message:
         if isinstance(request, DecodeError):
             name = request_type.DESCRIPTOR.full_name
             message = (

@@ -6,25 +6,6 @@ from state.arrays import F64
 from state.model import Model
 from state.scoring import blend, neighbours, popularity
 
-TASTES = ("the user's vector", "mean of the last five", "the last item")
-
-HALF_LIVES = ("69 likes", "138 likes", "693 likes", "6,931 likes", "for ever")
-"""How long a like counts in each of the decayed counts, as half-lives."""
-
-NEIGHBOURS = (
-    "after the last, lift",
-    "after the last, share",
-    "after the last five, lift",
-    "after the last five, share",
-    "before the last five, lift",
-    "before the last five, share",
-    "beside the last five, few",
-    "beside the last five, many",
-)
-"""See `state.scoring.neighbours.features`."""
-
-REPEATS = ("had before", "log of steps ago", "log of how often")
-
 
 def named_weights(model: Model, repeats: bool) -> Mapping[str, Mapping[str, float]]:
     """Weights by group and name, those of one half-life added up; `repeats` as in the settings."""
@@ -32,18 +13,20 @@ def named_weights(model: Model, repeats: bool) -> Mapping[str, Mapping[str, floa
     pairs = weights[: blend.INTERESTS].reshape(2, blend.TASTES)
     near = weights[blend.NEIGHBOURS : blend.REPEATS].reshape(2, neighbours.FEATURES)
     groups = {
-        "taste": _named(TASTES, pairs[0]),
-        "neighbours": _named(NEIGHBOURS, near[0]),
+        "taste": _named(blend.TASTE_NAMES, pairs[0]),
+        "neighbours": _named(neighbours.NAMES, near[0]),
         "popularity": _by_half_life(weights[blend.POPULARITY : blend.NEIGHBOURS]),
         "popularity, for newcomers": _by_half_life(model.globals["newcomer_weights"]),
-        "taste, times the pace": _named(TASTES, pairs[1]),
-        "neighbours, times the pace": _named(NEIGHBOURS, near[1]),
+        "taste, times the pace": _named(blend.TASTE_NAMES, pairs[1]),
+        "neighbours, times the pace": _named(neighbours.NAMES, near[1]),
     }
-    return groups | ({"items had before": _named(REPEATS, weights[blend.REPEATS :])} if repeats else {})
+    return groups | (
+        {"items had before": _named(blend.REPEAT_NAMES, weights[blend.REPEATS :])} if repeats else {}
+    )
 
 
 def _by_half_life(weights: F64) -> Mapping[str, float]:
-    return _named(HALF_LIVES, weights.reshape(len(popularity.DECAYS), -1).sum(axis=1))
+    return _named(popularity.HALF_LIVES, weights.reshape(len(popularity.DECAYS), -1).sum(axis=1))
 
 
 def _named(names: tuple[str, ...], values: F64) -> Mapping[str, float]:

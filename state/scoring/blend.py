@@ -26,8 +26,10 @@ from state.kernels import dot
 from state.neighbours import LAST, Lists
 from state.scoring import neighbours, popularity
 
-TASTES = 3
-"""Interests of a user before they are multiplied by the pace."""
+TASTE_NAMES = ("the user's vector", "mean of the last five", "the last item")
+"""What the `interests` of a user are, before they are multiplied by the pace."""
+
+TASTES = len(TASTE_NAMES)
 
 INTERESTS = 2 * TASTES
 POPULARITY = INTERESTS
@@ -39,7 +41,9 @@ NEIGHBOURS = POPULARITY + popularity.FEATURES
 REPEATS = NEIGHBOURS + 2 * neighbours.FEATURES
 """Where the features of items already seen begin, if there are any."""
 
-SIZE, SIZE_REPEATS = REPEATS, REPEATS + 3
+REPEAT_NAMES = ("had before", "log of steps ago", "log of how often")
+
+SIZE, SIZE_REPEATS = REPEATS, REPEATS + len(REPEAT_NAMES)
 """Number of features, without and with those of items already seen."""
 
 

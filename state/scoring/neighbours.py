@@ -21,8 +21,19 @@ PRIOR_EVENTS = 10.0
 STRENGTHS = 4
 """a1, a2, a3, a4."""
 
-FEATURES = 8
+NAMES = (
+    "after the last, lift",
+    "after the last, share",
+    "after the last five, lift",
+    "after the last five, share",
+    "before the last five, lift",
+    "before the last five, share",
+    "beside the last five, few",
+    "beside the last five, many",
+)
 """What a candidate's strengths become: see `features`."""
+
+FEATURES = len(NAMES)
 
 
 @numba.njit(cache=True)

@@ -20,6 +20,9 @@ LOG_DECAYS = tuple(math.log(decay) for decay in DECAYS)
 SMOOTHERS = (0.03, 0.3, 3.0)
 """c, in likes."""
 
+HALF_LIVES = ("69 likes", "138 likes", "693 likes", "6,931 likes", "for ever")
+"""The decays as people understand them: when a like counts half."""
+
 FEATURES = len(DECAYS) * len(SMOOTHERS)
 """log(P_d + c) for all c of one d, then of the next."""
 

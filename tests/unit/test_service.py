@@ -7,7 +7,8 @@ import grpc
 import pytest
 from toy_model import TOPIC
 
-from protos.scorer_pb2 import RecommendRequest, ScoreRequest
+from protos.scorer_pb2 import DESCRIPTOR, RecommendRequest, ScoreRequest
+from serving.calls import CALLS
 from serving.config import ServingConfig
 from serving.refresh import Follower
 from serving.replica import Bounds
@@ -50,13 +51,13 @@ def service() -> ScorerService:
 
 @pytest.mark.parametrize("left_s", [0.0, -0.5])
 def test_a_deadline_that_is_over_is_refused_before_anything_else(left_s: float) -> None:
-    for ask, request in (
-        (service().recommend, RecommendRequest(user_id="u", k=-1)),
-        (service().score, ScoreRequest(user_id="")),
+    for name, request in (
+        ("Recommend", RecommendRequest(user_id="u", k=-1)),
+        ("Score", ScoreRequest(user_id="")),
     ):
         call = Call(left_s)
         with pytest.raises(RefusedError):
-            asyncio.run(ask(request, call))
+            asyncio.run(service().answer(CALLS[name], request, call))
         assert call.code == grpc.StatusCode.DEADLINE_EXCEEDED
         assert "before the work began" in call.message
 
@@ -65,7 +66,7 @@ def test_a_deadline_that_is_over_is_refused_before_anything_else(left_s: float) 
 def test_with_time_left_the_next_check_speaks(left_s: float | None) -> None:
     call = Call(left_s)
     with pytest.raises(RefusedError):
-        asyncio.run(service().recommend(RecommendRequest(user_id="u", k=5), call))
+        asyncio.run(service().answer(CALLS["Recommend"], RecommendRequest(user_id="u", k=5), call))
     assert call.code == grpc.StatusCode.UNAVAILABLE
 
 
@@ -89,3 +90,11 @@ def test_staleness_is_that_of_the_slowest_partition_and_the_epochs_where_none_is
 
     head = Head(1, 1, 0, "g1.0", of_topic(offsets), {}, of_topic(applied))
     assert staleness_ms(head, TOPIC, NOW_MS) == expected
+
+
+def test_every_method_of_the_proto_is_a_call() -> None:
+    """With a request of the type that the proto gives it."""
+    methods = DESCRIPTOR.services_by_name["Scorer"].methods
+    assert {method.name: method.input_type for method in methods} == {
+        name: call.request.DESCRIPTOR for name, call in CALLS.items()
+    }
