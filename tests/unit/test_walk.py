@@ -10,8 +10,10 @@ from state.scoring import popularity
 from state.scoring.popularity import EVER
 from stream.engine import Engine
 from stream.evaluation.experts import Blend, Query
+from stream.events import Learnable
 from stream.replay import Plan, Replay
 from stream.walk.judging import REFRESH_EVENTS
+from stream.walk.values import events_of
 
 
 def engine_with(**learning):
@@ -133,3 +135,28 @@ def test_strangers_are_ranked_by_what_newcomers_like():
         items.counts, items.counted_at, replay.model.clock, values["newcomer_weights"], scalars
     )
     assert np.array_equal(answer.scores, scalars)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("users", np.array([0, -1])),
+        ("users", np.array([0, 10**6])),
+        ("items", np.array([0, 10**6])),
+        ("strengths", np.zeros(2)),
+        ("strengths", np.zeros(4, np.float32)[::2]),
+        ("remove", np.zeros(2, np.uint8)),
+        ("positions", np.zeros(2, np.int64)),
+        ("times_ms", np.zeros(3, np.int64)),
+    ],
+)
+def test_the_door_refuses_what_the_walk_would_read_wrongly(name, value):
+    model, none = engine_with().model, np.zeros(2, np.int64)
+    whole = Learnable(
+        none, none, np.zeros(2, np.float32), none.astype(np.bool_), none.astype(np.uint64), none
+    )
+    events_of(whole, whole.remove, whole.remove, model)
+    with pytest.raises(AssertionError):
+        events_of(whole._replace(**{name: value}), whole.remove, whole.remove, model)
+    with pytest.raises(AssertionError):
+        events_of(whole, whole.remove, whole.remove[:1], model)
