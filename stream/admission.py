@@ -48,6 +48,11 @@ def create_rows(
     `users` int64 [n] are the slots of users that exist already, else -1.
     """
     counts, of_items, of_users = model.globals["counts"], interactions.item_spans, interactions.user_spans
+    # A handler that acted before, since `users` were looked up, may have made some of them.
+    missing = np.flatnonzero(users < 0)
+    buffer, start, length, hashes = of_users
+    users = users.copy()
+    users[missing] = model.users.find(buffer, start[missing], length[missing], hashes[missing])
     items = model.items.find(*of_items)
     items = _with_new(learner, model.items, counts[1:], of_items, items, creating, batch_seq)
     users = _with_new(learner, model.users, counts[:1], of_users, users, creating, batch_seq)
@@ -59,16 +64,15 @@ def _with_new(
     table: FactorTable,
     count: I64,
     spans: Spans,
-    found: I64,
+    slots: I64,
     creating: Mask,
     batch_seq: int,
 ) -> I64:
-    """Slots of ids as `found`, and where there is none, those of `creating` made in event order.
+    """Fill in `slots` int64 [n] of ids where there is none: those of `creating` are made in event order.
 
     `count` int64 [1] is how many rows there have been, in memory or not.
     """
     buffer, start, length, hashes = spans
-    slots = found.copy()
     new, first = _new(spans, creating & (slots < 0))
     if len(new):
         ordinals = count[0] + np.arange(len(new))

@@ -235,6 +235,16 @@ def resolve(engine):
 
 
 @every_learner
+def test_a_user_whom_a_handler_before_has_made_is_not_made_again(learning):
+    """Users are looked up before any handler acts: two parts of one micro-batch may bring the same one."""
+    engine, feed = engine_with(learning=learning), Feed()
+    first = feed(event("a", "x", value=4.0), event("b", "x", value=3.0))
+    engine.process([first, feed(event("a", "y", value=4.0), event("c", "x", value=3.0))])
+    assert engine.model.user_count == engine.model.users.size == 3
+    assert [item for item, _ in history(engine, "a")] == ["x", "y"]
+
+
+@every_learner
 def test_a_remove_restores_histories_and_counts(learning):
     engine = engine_with(learning=learning)
     feed = Feed()
