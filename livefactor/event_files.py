@@ -135,10 +135,10 @@ def _json_row(line: int, content: str) -> Interaction | BadRow:
         return BadRow(line, "not JSON")
     if not isinstance(fields, dict):
         return BadRow(line, "not a JSON object")
-    for name, content in fields.items():
+    for name, cell in fields.items():
         if name not in JSON_TYPES:
             return BadRow(line, f"unknown field {name!r}")
-        if not has_json_type(name, content):
+        if not has_json_type(name, cell):
             return BadRow(line, f"{name} is not {JSON_TYPES[name][0]}")
     value = fields.get("value")
     try:

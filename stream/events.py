@@ -150,13 +150,25 @@ class Learnable(NamedTuple):
     positions: U64
     times_ms: I64
 
-    def check(self) -> None:
-        """Assert that the columns are what compiled code takes them for."""
+    def check(self, users: Sequence[F32], items: Sequence[F32]) -> None:
+        """Assert that the columns, and the rows that they name, are what compiled code takes them for.
+
+        Of each side the vectors float32 [rows, r] first, then what float32 [rows] there is besides.
+        """
         dtypes = np.int64, np.int64, np.float32, np.bool_, np.uint64, np.int64
         for column, dtype in zip(self, dtypes, strict=True):
             assert column.dtype == dtype
             assert column.shape == self.users.shape
             assert column.flags.c_contiguous
+        for rows, (vectors, *others) in ((self.users, users), (self.items, items)):
+            assert vectors.ndim == 2
+            assert all(other.shape == vectors.shape[:1] for other in others)
+            for array in (vectors, *others):
+                assert array.dtype == np.float32
+                assert array.flags.c_contiguous
+            assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < len(vectors)
+        assert users[0].shape[1] == items[0].shape[1]
+        assert not np.may_share_memory(users[0], items[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

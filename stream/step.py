@@ -23,7 +23,7 @@ from stream.learning import als
 from stream.learning.learner import Learner, refusals
 from stream.learning.meaning import strengths
 from stream.sampling import position_hashes, sampled
-from stream.walk.values import Options, Walked
+from stream.walk.values import Chosen, Options, Walked
 from stream.walk.walk import LEARN_EVERY, Walk
 
 
@@ -124,11 +124,11 @@ class Step:
     def _learn(self, events: Learnable, batch_seq: int, born: tuple[int, int], ends: I64) -> Changed:
         """Walk over the events, then learn what that has not; which rows changed."""
         model = self.model
-        ranked = self._evaluator.sample(model, events)
         teaches = sampled(events.positions, LEARN_EVERY, self._learning.seed + 1)
         recalled = None if self.frozen else self.learner.recall(model, events)
+        chosen = Chosen(self._evaluator.sample(model, events), teaches)
         calibrations = self._evaluator.calibrations
-        walked = self._walk(events, ranked, calibrations, teaches, born, ends, learns=not self.frozen)
+        walked = self._walk(events, chosen, calibrations, born, ends, learns=not self.frozen)
         learnt = _kept(events, walked)
         learns = len(learnt.users) and not self.frozen
         changed = self.learner.learn(model, learnt, born[1], recalled) if learns else _nothing()

@@ -26,7 +26,8 @@ def named_weights(model: Model, repeats: bool) -> Mapping[str, Mapping[str, floa
 
 
 def _by_half_life(weights: F64) -> Mapping[str, float]:
-    return _named(popularity.HALF_LIVES, weights.reshape(len(popularity.DECAYS), -1).sum(axis=1))
+    half_lives = (f"{popularity.half_life(decay):,} likes" for decay in popularity.DECAYS[: popularity.EVER])
+    return _named((*half_lives, "for ever"), weights.reshape(len(popularity.DECAYS), -1).sum(axis=1))
 
 
 def _named(names: tuple[str, ...], values: F64) -> Mapping[str, float]:

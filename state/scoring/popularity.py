@@ -20,9 +20,6 @@ LOG_DECAYS = tuple(math.log(decay) for decay in DECAYS)
 SMOOTHERS = (0.03, 0.3, 3.0)
 """c, in likes."""
 
-HALF_LIVES = ("69 likes", "138 likes", "693 likes", "6,931 likes", "for ever")
-"""The decays as people understand them: when a like counts half."""
-
 FEATURES = len(DECAYS) * len(SMOOTHERS)
 """log(P_d + c) for all c of one d, then of the next."""
 
@@ -31,6 +28,15 @@ COMMON = 2
 
 EVER = len(DECAYS) - 1
 """The column of counts that do not decay."""
+
+
+def half_life(decay: float) -> int:
+    """Events after which half of a weight is left, rounded.
+
+    >>> [half_life(decay) for decay in DECAYS[:EVER]]
+    [69, 138, 693, 6931]
+    """
+    return round(math.log(0.5) / math.log(decay))
 
 
 def first_weights() -> F64:

@@ -18,6 +18,7 @@ from state.arrays import F32, F64, I64
 from state.kernels import dot
 from state.model import Model
 from state.scoring import blend, factors, popularity
+from state.scoring.popularity import half_life
 from stream.evaluation.ranking import Answer
 from stream.walk.judging import REFRESH_EVENTS
 
@@ -243,15 +244,6 @@ def popularities(items_max: int) -> dict[str, Callable[[], Expert]]:
         "window_popularity": partial(WindowPopularity, items_max),
         "popularity": partial(DecayedPopularity, items_max, 1.0),
     }
-
-
-def half_life(decay: float) -> int:
-    """Events after which half of a weight is left, rounded.
-
-    >>> [half_life(decay) for decay in DECAYS]
-    [69, 138, 693, 6931]
-    """
-    return round(math.log(0.5) / math.log(decay))
 
 
 @numba.njit(cache=True)

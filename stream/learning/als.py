@@ -9,7 +9,6 @@ frequency-scaled ridge of Rendle et al. 2021, "Revisiting the performance of iAL
 recommendation benchmarks". `implicit` is the case alpha = 1, reg_exponent = 0, w = c - 1, v = c.
 """
 
-import math
 from typing import NamedTuple
 
 import numba
@@ -17,7 +16,7 @@ import numpy as np
 
 from state.arrays import F32, I64
 from stream.learning import gramian, refusal
-from stream.learning.normal_equations import Equations, equations, solve, solve_nonnegative
+from stream.learning.normal_equations import Equations, equations, minimise
 
 
 class Penalties(NamedTuple):
@@ -93,16 +92,11 @@ def _gather(count: int, y: F32, room: Scratch) -> None:
 @numba.njit(cache=True)
 def _refusal(x: F32, norm_max: float, gram: I64) -> int:
     """Whether row `x` float32 [r] may enter `gram`: a code of `refusal`."""
-    squared = 0.0
-    for b in range(x.shape[0]):
-        squared += np.float64(x[b]) * x[b]
-    if not math.isfinite(squared):
-        return refusal.NOT_FINITE
-    if squared > norm_max * norm_max:
-        return refusal.NORM
-    if gramian.trace(gram) + squared >= gramian.TRACE_MAX:
+    squared = refusal.squared_norm(x)
+    code = refusal.code_of(squared, 0.0, norm_max)
+    if code == refusal.ACCEPTED and gramian.trace(gram) + squared >= gramian.TRACE_MAX:
         return refusal.TRACE
-    return refusal.ACCEPTED
+    return code
 
 
 @numba.njit(cache=True)
@@ -133,12 +127,7 @@ def solve_row(
     _gather(count, y, room)
     exposure = count + penalties.alpha * count_y
     ridge = np.float32(penalties.reg * exposure**penalties.reg_exponent)
-    solved = True
-    if count > 0 and penalties.nonneg:
-        solved = solve_nonnegative(room.equations, count, ridge, x[target])
-    elif count > 0:
-        solved = solve(room.equations, count, ridge)
-    if not solved:
+    if count > 0 and not minimise(room.equations, count, ridge, penalties.nonneg, x[target]):
         return refusal.NOT_FINITE
     new = room.equations.x[0, : x.shape[1]]
     code = _refusal(new, penalties.norm_max, gram_x)

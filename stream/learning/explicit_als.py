@@ -23,7 +23,7 @@ from state.arrays import F32, F64, I64, U8, Mask
 from state.kernels import dot
 from stream.events import Learnable
 from stream.learning import refusal
-from stream.learning.normal_equations import Equations, equations, solve, solve_nonnegative
+from stream.learning.normal_equations import Equations, equations, minimise
 from stream.learning.running_mean import mean_with, mean_without
 
 
@@ -126,11 +126,7 @@ def _solve_history(own: Side, row: int, segment: int, other: Side, mean: float, 
         x[b] -= share * z[count, b]
     room.weights[count] = np.float32(-1 / mass)
     ridge = np.float32(penalties.reg + penalties.reg_per_rating * weight)
-    if penalties.nonneg:
-        solved = solve_nonnegative(room, count + 1, ridge, own.vectors[row])
-    else:
-        solved = solve(room, count + 1, ridge)
-    if not solved:
+    if not minimise(room, count + 1, ridge, penalties.nonneg, own.vectors[row]):
         return math.nan
     bias = (deviation - dot(z, count, room.x, 0)) / mass
     if math.isinf(penalties.level_reg):
@@ -170,16 +166,12 @@ def _solve_row(own: Side, row: int, segment: int, other: Side, mean: float, room
         own.biases[row] = 0
         return refusal.ACCEPTED
     bias = _solve_history(own, row, segment, other, mean, room)
-    squared = 0.0
-    for b in range(rank):
-        squared += np.float64(room.x[0, b]) * room.x[0, b]
-    if not math.isfinite(squared + bias):
-        return refusal.NOT_FINITE
-    if squared > own.penalties.norm_max * own.penalties.norm_max:
-        return refusal.NORM
-    own.vectors[row, :] = room.x[0, :rank]
-    own.biases[row] = bias
-    return refusal.ACCEPTED
+    new = room.x[0, :rank]
+    code = refusal.code_of(refusal.squared_norm(new), bias, own.penalties.norm_max)
+    if code == refusal.ACCEPTED:
+        own.vectors[row, :] = new
+        own.biases[row] = bias
+    return code
 
 
 @numba.njit(cache=True)
@@ -231,27 +223,15 @@ def learn(events: Learnable, users: Side, items: Side, mean: F64) -> tuple[F64, 
     [n], and uint8 [n] the worse of the event's two codes of `refusal`; a refused row keeps its old value, and
     a rating that is not finite changes nothing.
     """
-    events.check()
+    events.check((users.vectors, users.biases), (items.vectors, items.biases))
     assert mean.dtype == np.float64
     assert mean.shape == (2,)
-    for rows, own, other in ((events.users, users, items), (events.items, items, users)):
-        _check_side(rows, own)
-        _check_histories(events.remove, own.histories, len(other.vectors))
-    assert users.vectors.shape[1] == items.vectors.shape[1]
-    assert not np.may_share_memory(users.vectors, items.vectors)
+    _check_histories(events.remove, users.histories, len(items.vectors))
+    _check_histories(events.remove, items.histories, len(users.vectors))
     count = len(events.users)
     predictions, refused = np.zeros(count, np.float64), np.zeros(count, np.uint8)
     learn_kernel(events, users, items, mean, predictions, refused)
     return predictions, refused
-
-
-def _check_side(rows: I64, side: Side) -> None:
-    assert side.vectors.ndim == 2
-    assert side.biases.shape == side.vectors.shape[:1]
-    for array in (side.vectors, side.biases):
-        assert array.dtype == np.float32
-        assert array.flags.c_contiguous
-    assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < len(side.vectors)
 
 
 def _check_histories(remove: Mask, histories: Histories, other_count: int) -> None:

@@ -55,7 +55,7 @@ def learn(events: Learnable, users: Side, items: Side, mean: F64, rates: Rates) 
     Strengths are ratings; `mean` float64 [2]: mean and count, in place. Returns predictions float64 [n], and
     uint8 [n] codes of `refusal`.
     """
-    sgd.check(events, users, items)
+    events.check(users, items)
     assert mean.dtype == np.float64
     assert mean.flags.c_contiguous
     assert mean.shape == (2,)

@@ -111,7 +111,7 @@ def learn(
     `recent` remembers the positives. Returns uint8 [n] the worst code of `refusal` of each event's steps, and
     uint8 [items] with 1 for every item whose row was changed.
     """
-    sgd.check(events, users, items)
+    events.check(users, items)
     count = len(items.vectors)
     assert recent.items.dtype == recent.state.dtype == np.int64
     assert recent.times.dtype == np.int32

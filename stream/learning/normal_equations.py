@@ -165,6 +165,14 @@ def solve_nonnegative(room: Equations, count: int, ridge: np.float32, start: F32
 
 
 @numba.njit(cache=True)
+def minimise(room: Equations, count: int, ridge: np.float32, nonneg: bool, start: F32) -> bool:
+    """`solve_nonnegative` from `start` if `nonneg`, else `solve`."""
+    if nonneg:
+        return solve_nonnegative(room, count, ridge, start)
+    return solve(room, count, ridge)
+
+
+@numba.njit(cache=True)
 def _sweep(a: F32, gradient: F32, x: F32, rank: int) -> bool:
     """Minimise over one coordinate x[i] >= 0 after the other; whether any of them moved far."""
     furthest = largest = np.float32(0)

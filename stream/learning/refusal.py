@@ -1,4 +1,11 @@
-"""Why a kernel left a row as it was: the codes in the `refused` columns."""
+"""Why a kernel left a row as it was: the codes in the `refused` columns, and what decides them."""
+
+import math
+
+import numba
+import numpy as np
+
+from state.arrays import F32
 
 ACCEPTED = 0
 """The row has its new value."""
@@ -14,3 +21,20 @@ TRACE = 3
 
 CODES = 4
 """How many there are."""
+
+
+@numba.njit(cache=True)
+def squared_norm(x: F32) -> float:
+    """|x|² of a row float32 [r], summed in float64."""
+    squared = 0.0
+    for b in range(x.shape[0]):
+        squared += np.float64(x[b]) * x[b]
+    return squared
+
+
+@numba.njit(cache=True)
+def code_of(squared: float, rest: float, norm_max: float) -> int:
+    """Whether a row may be, from the squared norm of its vector and the sum of its other numbers."""
+    if not math.isfinite(squared + rest):
+        return NOT_FINITE
+    return NORM if squared > norm_max * norm_max else ACCEPTED

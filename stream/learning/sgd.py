@@ -110,14 +110,6 @@ def _plan(
 
 
 @numba.njit(cache=True)
-def _refusal(norm: float, bias: float, accumulator: float, norm_max: float) -> int:
-    """Whether a planned row may be: a code of `refusal`."""
-    if not math.isfinite(norm + bias + accumulator):
-        return refusal.NOT_FINITE
-    return refusal.NORM if norm > norm_max * norm_max else refusal.ACCEPTED
-
-
-@numba.njit(cache=True)
 def descend(
     users: Side,
     u: int,
@@ -143,8 +135,8 @@ def descend(
         slope, yy, xx, cross, items.biases[i], items.accumulators[i], rank, rates, item_biased
     )
     refused = max(
-        _refusal(norm_x, bias_x, accumulator_x, rates.norm_max),
-        _refusal(norm_y, bias_y, accumulator_y, rates.norm_max),
+        refusal.code_of(norm_x, bias_x + accumulator_x, rates.norm_max),
+        refusal.code_of(norm_y, bias_y + accumulator_y, rates.norm_max),
     )
     if refused == refusal.ACCEPTED:
         _combine(x, u, y, i, keep_x, move_x, keep_y, move_y)
@@ -170,17 +162,3 @@ def prefetch_event(events: Learnable, e: int, users: Side, items: Side) -> None:
     if e + AHEAD_EVENTS < events.users.shape[0]:
         prefetch_row(users, events.users[e + AHEAD_EVENTS])
         prefetch_row(items, events.items[e + AHEAD_EVENTS])
-
-
-def check(events: Learnable, users: Side, items: Side) -> None:
-    """Assert that events and rows are what compiled code takes them for."""
-    events.check()
-    for rows, side in ((events.users, users), (events.items, items)):
-        assert side.vectors.ndim == 2
-        assert side.biases.shape == side.accumulators.shape == side.vectors.shape[:1]
-        for array in side:
-            assert array.dtype == np.float32
-            assert array.flags.c_contiguous
-        assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < len(side.vectors)
-    assert users.vectors.shape[1] == items.vectors.shape[1]
-    assert not np.may_share_memory(users.vectors, items.vectors)

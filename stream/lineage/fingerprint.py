@@ -27,17 +27,8 @@ PROGRAM = (
     *(
         f"stream/{name}.py"
         for name in (
-            *(
-                "admission",
-                "config",
-                "control",
-                "dead_letters",
-                "effects",
-                "engine",
-                "events",
-                "interactions",
-            ),
-            *("residency", "sampling", "step"),
+            *("admission", "config", "control", "dead_letters", "effects", "engine"),
+            *("events", "interactions", "residency", "sampling", "step"),
         )
     ),
 )

@@ -6,17 +6,18 @@ import numpy as np
 from state import neighbours
 from state.maps import append_entry, entries_of, find_entry, remove_entry
 from state.scoring import blend, popularity
+from stream.events import Learnable
 from stream.learning import als, gramian
 from stream.learning.popularity import count_like, take_like_back
 from stream.learning.recent import Recent, remember
 from stream.walk.solving import solve_user
-from stream.walk.values import Events, Items, Options, Pending, Room, Shared, Users, Walked
+from stream.walk.values import Items, Options, Pending, Room, Shared, Users, Walked
 
 
 @numba.njit(cache=True, forceinline=True)
 def enter(
     e: int,
-    events: Events,
+    events: Learnable,
     users: Users,
     items: Items,
     shared: Shared,

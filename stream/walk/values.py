@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from state.arrays import F32, F64, I8, I32, I64, U32, U64, Mask
+from state.arrays import F32, F64, I8, I32, I64, U32, Mask
 from state.maps import Histories
 from state.model import Model
 from state.neighbours import LAST
 from state.scoring.blend import Catalogue
-from stream.events import Learnable
 from stream.learning import als, refusal
 from stream.learning.blend import Weights
 from stream.learning.recent import Recent, recent_of
@@ -37,28 +36,11 @@ class Options(NamedTuple):
     seed: int
 
 
-class Events(NamedTuple):
-    """Columns of `Learnable`, and which of them are ranked and which teach the weights: bool [n]."""
+class Chosen(NamedTuple):
+    """Which events are ranked, and which teach the weights: bool [n]."""
 
-    users: I64
-    items: I64
-    strengths: F32
-    remove: Mask
-    positions: U64
-    times_ms: I64
     ranked: Mask
     teaches: Mask
-
-
-def events_of(events: Learnable, ranked: Mask, teaches: Mask, model: Model) -> Events:
-    """The events, which must be what compiled code takes them for."""
-    events.check()
-    for rows, count in ((events.users, len(model.users.vectors)), (events.items, len(model.items.vectors))):
-        assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < count
-    for choice in (ranked, teaches):
-        assert choice.dtype == np.bool_
-        assert choice.shape == events.users.shape
-    return Events(*events, ranked, teaches)
 
 
 class Users(NamedTuple):

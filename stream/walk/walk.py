@@ -16,7 +16,7 @@ whose `ends` it is told, gives the bits of as many passes over one.
 import numba
 import numpy as np
 
-from state.arrays import F64, I64, Mask
+from state.arrays import F64, I64
 from state.maps import entries_of
 from state.model import Model
 from state.scoring import blend
@@ -27,7 +27,7 @@ from stream.walk.entering import enter
 from stream.walk.judging import judge, judge_by_factors, score_by_blend
 from stream.walk.solving import solve_items
 from stream.walk.values import (
-    Events,
+    Chosen,
     Items,
     Options,
     Pending,
@@ -35,7 +35,6 @@ from stream.walk.values import (
     Shared,
     Users,
     Walked,
-    events_of,
     items_of,
     no_items_pending,
     nothing_walked,
@@ -59,9 +58,8 @@ class Walk:
     def __call__(
         self,
         events: Learnable,
-        ranked: Mask,
+        chosen: Chosen,
         calibrations: F64,
-        teaches: Mask,
         born: tuple[int, int],
         ends: I64,
         learns: bool,
@@ -71,15 +69,20 @@ class Walk:
         `born`: users and items there were before; after each of the numbers `ends` a micro-batch ends.
         `calibrations` float64 [models, 3] learn from what is ranked.
         """
-        count, options = len(events.users), self._options
+        model, count, options = self._model, len(events.users), self._options
+        events.check([model.users.vectors], [model.items.vectors])
+        for choice in chosen:
+            assert choice.dtype == np.bool_
+            assert choice.shape == events.users.shape
         self.is_due = not (len(ends) and ends[-1] == count)
         walked = nothing_walked(count, options.blends)
         walk(
-            events_of(events, ranked, teaches, self._model),
+            events,
+            chosen,
             ends,
-            users_of(self._model, count),
-            items_of(self._model, count if options.keeps_item_history else 0, self._place),
-            shared_of(self._model, born, calibrations),
+            users_of(model, count),
+            items_of(model, count if options.keeps_item_history else 0, self._place),
+            shared_of(model, born, calibrations),
             self._pending,
             options,
             learns,
@@ -90,7 +93,8 @@ class Walk:
 
 @numba.njit(cache=True)
 def walk(
-    events: Events,
+    events: Learnable,
+    chosen: Chosen,
     ends: I64,
     users: Users,
     items: Items,
@@ -101,7 +105,7 @@ def walk(
     walked: Walked,
 ) -> None:
     """See `Walk`."""
-    room = _room(users, items, shared, options, events)
+    room = _room(users, items, shared, options, chosen)
     teaching = learns and options.blends
     end = 0
     for e in range(len(events.users) + 1):
@@ -114,23 +118,23 @@ def walk(
         walked.strengths[e] = events.strengths[e]
         walked.clocks[e] = shared.clock[0]
         is_like = not events.remove[e] and events.strengths[e] > 0
-        if is_like and (events.ranked[e] or teaching) and items.interactions[events.items[e]] > 0:
-            _like(e, events, users, items, shared, options, learns, room, walked)
+        if is_like and (chosen.ranked[e] or teaching) and items.interactions[events.items[e]] > 0:
+            _like(e, events, chosen, users, items, shared, options, learns, room, walked)
         if learns:
             enter(e, events, users, items, shared, pending, options, room, walked)
 
 
 @numba.njit(cache=True)
-def _room(users: Users, items: Items, shared: Shared, options: Options, events: Events) -> Room:
+def _room(users: Users, items: Items, shared: Shared, options: Options, chosen: Chosen) -> Room:
     rank = users.vectors.shape[1]
     longest = max(users.histories.most, items.histories.most) if options.solves else 0
     room = Room(
         als.scratch(rank, longest),
         als.scratch(rank, longest),
         np.zeros((blend.INTERESTS, rank), np.float32),
-        np.empty(_most_items(shared, events), np.float64),
-        np.empty(_most_items(shared, events), np.float64),
-        np.empty(_most_items(shared, events), np.bool_),
+        np.empty(_most_items(shared, chosen), np.float64),
+        np.empty(_most_items(shared, chosen), np.float64),
+        np.empty(_most_items(shared, chosen), np.bool_),
         np.full(1, -1, np.int64),
     )
     if options.solves:
@@ -139,11 +143,11 @@ def _room(users: Users, items: Items, shared: Shared, options: Options, events: 
 
 
 @numba.njit(cache=True)
-def _most_items(shared: Shared, events: Events) -> int:
+def _most_items(shared: Shared, chosen: Chosen) -> int:
     """How many items a ranking of this pass may see, 0 if there is none."""
     most = 0
-    for e in range(len(events.users)):
-        if events.ranked[e]:
+    for e in range(len(chosen.ranked)):
+        if chosen.ranked[e]:
             most = shared.born[1] + e
     return int(most)
 
@@ -151,7 +155,8 @@ def _most_items(shared: Shared, events: Events) -> int:
 @numba.njit(cache=True)
 def _like(
     e: int,
-    events: Events,
+    events: Learnable,
+    chosen: Chosen,
     users: Users,
     items: Items,
     shared: Shared,
@@ -166,8 +171,8 @@ def _like(
         if learns and options.blends:
             _learn_newcomer(e, item, events, items, shared, options)
         return
-    teaches = learns and options.blends and events.teaches[e]
-    if not events.ranked[e] and not teaches:
+    teaches = learns and options.blends and chosen.teaches[e]
+    if not chosen.ranked[e] and not teaches:
         return
     history, strengths = entries_of(users.histories, user)
     if not options.repeats and learning.contains(history, item):
@@ -184,7 +189,7 @@ def _like(
     sparse = blend.sparse_part(
         catalogue, last, history, np.float64(clock), user_pace, options.repeats, items.place
     )
-    if events.ranked[e]:
+    if chosen.ranked[e]:
         score_by_blend(user, users, items, shared, sparse, room)
         judge(e, item, excluded, items, shared, room, walked)
     if teaches:
@@ -206,7 +211,7 @@ def _like(
 
 @numba.njit(cache=True)
 def _learn_newcomer(
-    e: int, item: int, events: Events, items: Items, shared: Shared, options: Options
+    e: int, item: int, events: Learnable, items: Items, shared: Shared, options: Options
 ) -> None:
     """Let the first like of a user teach what newcomers like."""
     learning.learn_newcomer(

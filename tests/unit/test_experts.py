@@ -5,7 +5,7 @@ import pytest
 
 from state.model import Model
 from state.scoring.neighbours import cosine_scores, directed_scores
-from state.scoring.popularity import COMMON
+from state.scoring.popularity import COMMON, half_life
 from stream.evaluation.experts import (
     DECAYS,
     DecayedPopularity,
@@ -14,7 +14,6 @@ from stream.evaluation.experts import (
     ItemToItem,
     Query,
     WindowPopularity,
-    half_life,
     mean_similarity,
     popularities,
 )

@@ -11,9 +11,11 @@ from state.scoring.popularity import EVER
 from stream.engine import Engine
 from stream.evaluation.experts import Blend, Query
 from stream.events import Learnable
+from stream.learning import als
 from stream.replay import Plan, Replay
 from stream.walk.judging import REFRESH_EVENTS
-from stream.walk.values import events_of
+from stream.walk.values import MODELS, Chosen, Options
+from stream.walk.walk import Walk
 
 
 def engine_with(**learning):
@@ -152,11 +154,18 @@ def test_strangers_are_ranked_by_what_newcomers_like():
 )
 def test_the_door_refuses_what_the_walk_would_read_wrongly(name, value):
     model, none = engine_with().model, np.zeros(2, np.int64)
+    options = Options(False, False, False, False, 1.0, als.Penalties(0.0, 0.0, 0.0, 1.0, False), 1)
+
+    def door(events, ranked):
+        chosen = Chosen(ranked, np.zeros(2, np.bool_))
+        calibrations = np.zeros((len(MODELS), 3))
+        Walk(model, options)(events, chosen, calibrations, (0, 0), none[:1], learns=False)
+
     whole = Learnable(
         none, none, np.zeros(2, np.float32), none.astype(np.bool_), none.astype(np.uint64), none
     )
-    events_of(whole, whole.remove, whole.remove, model)
+    door(whole, whole.remove)
     with pytest.raises(AssertionError):
-        events_of(whole._replace(**{name: value}), whole.remove, whole.remove, model)
+        door(whole._replace(**{name: value}), whole.remove)
     with pytest.raises(AssertionError):
-        events_of(whole, whole.remove, whole.remove[:1], model)
+        door(whole, whole.remove[:1])
