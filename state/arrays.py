@@ -1,7 +1,11 @@
 """Names for the types of arrays."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 I8 = npt.NDArray[np.int8]
 I32 = npt.NDArray[np.int32]

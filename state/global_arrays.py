@@ -1,11 +1,10 @@
 """Arrays of which there is one: counters, Gramians, weights."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from state.arrays import Array
 from state.codec import GLOBAL, single_rows
 from state.errors import StoreCorruptError
 from state.scoring import popularity
@@ -14,8 +13,6 @@ from state.store import Rows
 
 RECENT_ITEMS = 2_000
 """Length of the ring of recently liked items from which negatives are drawn."""
-
-Array = npt.NDArray[Any]
 
 
 def global_arrays(rank: int) -> dict[str, Array]:

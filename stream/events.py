@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from state.arrays import F32, F64, I32, I64, U8, U64, Mask
+from state.arrays import F32, F64, I32, I64, U8, U64, Array, Mask
 from state.store import Rows, TopicPartition
 
 Spans = tuple[U8, I64, I32, U64]
@@ -155,8 +155,9 @@ class Learnable(NamedTuple):
 
         Of each side the vectors float32 [rows, r] first, then what float32 [rows] there is besides.
         """
+        columns: Sequence[Array] = self
         dtypes = np.int64, np.int64, np.float32, np.bool_, np.uint64, np.int64
-        for column, dtype in zip(self, dtypes, strict=True):
+        for column, dtype in zip(columns, dtypes, strict=True):
             assert column.dtype == dtype
             assert column.shape == self.users.shape
             assert column.flags.c_contiguous

@@ -39,7 +39,7 @@ CLIENT = textwrap.dedent(
         deadline = time.monotonic() + 60
         while True:
             try:
-                stub.Score(scorer_pb2.ScoreRequest(user_id=user, item_ids=[item]), timeout=60)
+                stub.Score(scorer_pb2.ScoreRequest(user_id=user, item_ids=[item]), timeout=120)
                 return stub
             except grpc.RpcError as error:
                 if error.code() != grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
@@ -48,7 +48,7 @@ CLIENT = textwrap.dedent(
 
     with grpc.insecure_channel(address) as channel:
         scorer = ready(channel)
-        best = scorer.Recommend(scorer_pb2.RecommendRequest(user_id=user, k=3), timeout=60)
+        best = scorer.Recommend(scorer_pb2.RecommendRequest(user_id=user, k=3), timeout=120)
         again = scorer.Recommend(
             scorer_pb2.RecommendRequest(
                 user_id=user,
@@ -59,8 +59,8 @@ CLIENT = textwrap.dedent(
             ),
             timeout=60,
         )
-        stranger = scorer.Recommend(scorer_pb2.RecommendRequest(user_id="nobody", k=2), timeout=60)
-        scores = scorer.Score(scorer_pb2.ScoreRequest(user_id=user, item_ids=[item, "nothing"]), timeout=60)
+        stranger = scorer.Recommend(scorer_pb2.RecommendRequest(user_id="nobody", k=2), timeout=120)
+        scores = scorer.Score(scorer_pb2.ScoreRequest(user_id=user, item_ids=[item, "nothing"]), timeout=120)
         try:
             ahead = events_pb2.Position(topic=topic, partition=0, offset=1_000_000)
             scorer.Score(

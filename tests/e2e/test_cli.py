@@ -436,7 +436,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def wait_for_answer(place: Place, *arguments: str, deadline_s: float = 60.0) -> dict:
+def wait_for_answer(place: Place, *arguments: str, deadline_s: float = 120.0) -> dict:
     """The command's JSON as soon as it succeeds: what it asks may still be starting."""
     end_s = time.monotonic() + deadline_s
     while True:

@@ -93,7 +93,7 @@ def test_an_interrupted_demo_cleans_up(tmp_path: Path, number: signal.Signals):
     with demo(tmp_path) as process:
         text = read_until(process, r"^\s+published at")
         process.send_signal(number)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=120)
     assert process.returncode == 130, text + rest
     assert "everything is cleaned up" in rest
     assert_nothing_is_left(tmp_path, text)
@@ -114,6 +114,6 @@ def test_a_kept_demo_answers_until_it_is_interrupted(tmp_path: Path):
         assert asked.returncode == 0, asked.stderr
         assert len(asked.stdout.splitlines()) == 11
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     assert process.returncode == 130
     assert_nothing_is_left(tmp_path, text)

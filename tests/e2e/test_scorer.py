@@ -418,7 +418,7 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
     with ScorerProcess(tmp_path) as scorer:
         arguments = {**scorer.arguments, "serving": {"listen": scorer.address}}
         second = spawn("run_scorer.py", json.dumps(arguments))
-        _, error = second.communicate(timeout=60)
+        _, error = second.communicate(timeout=120)
         assert second.returncode == 1
         assert f"serving.listen = '{scorer.address}' cannot be had" in error
         assert "Traceback" not in error

@@ -131,7 +131,7 @@ def test_an_interrupted_search_says_how_to_go_on_and_does(noise: Path):
     while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors

@@ -11,7 +11,7 @@ from crash_stream import Made
 
 NUMBER_HEADER = "number"
 READ_DEADLINE_POLLS = 300
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 """Until a broker has answered, whatever else the machine does."""
 
 

@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], what: str, deadline_s: float = 30.0) -> T:
+def wait_for(condition: Callable[[], T], what: str, deadline_s: float = 120.0) -> T:
     """Poll until the condition gives something true, and return that."""
     deadline = time.monotonic() + deadline_s
     while not (value := condition()):
@@ -59,7 +59,7 @@ class Learner:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def wait(self, deadline_s: float = 60.0) -> int:
+    def wait(self, deadline_s: float = 120.0) -> int:
         """Its exit code, negative for the signal that ended it."""
         return self._process.wait(deadline_s)
 

@@ -38,7 +38,7 @@ from confluent_kafka.admin import (
 KAFKA_VERSION = "4.1.1"
 LOG4J_VERSION = "2.24.3"
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 180.0
 # Below the range the kernel gives to outgoing connections: a client that retries a stopped
 # broker's port from inside that range can end up connected to itself and hold the port.
 PORTS = range(15_000, 32_000)
@@ -212,13 +212,13 @@ class KafkaBroker:
         """Create a topic and return once every partition has a leader."""
         self.wait_ready()
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
-        self._client().create_topics([topic], operation_timeout=30)[name].result(30)
+        self._client().create_topics([topic], operation_timeout=120)[name].result(120)
         self._wait(lambda: self._led_partitions(name) == partitions, f"topic {name} to have leaders")
         self._wait(lambda: self._serves(name, partitions), f"topic {name} to be served")
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and return once it has gone from the metadata."""
-        self._client().delete_topics([name], operation_timeout=30)[name].result(30)
+        self._client().delete_topics([name], operation_timeout=120)[name].result(120)
         self._wait(lambda: self._led_partitions(name) is None, f"topic {name} to be gone")
 
     def configure_topic(self, name: str, config: Mapping[str, str]) -> None:
@@ -228,13 +228,13 @@ class KafkaBroker:
             for key, value in config.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=changes)
-        self._client().incremental_alter_configs([resource])[resource].result(30)
+        self._client().incremental_alter_configs([resource])[resource].result(120)
 
     def delete_records_before(self, topic: str, partition: int, offset: int) -> None:
         """Move the log's start to `offset`, as retention would."""
         target = TopicPartition(topic, partition, offset)
-        for future in self._client().delete_records([target], operation_timeout=30).values():
-            future.result(30)
+        for future in self._client().delete_records([target], operation_timeout=120).values():
+            future.result(120)
 
     def __enter__(self) -> "KafkaBroker":
         try:
@@ -266,7 +266,7 @@ class KafkaBroker:
         answers = self._client().list_offsets(ends, request_timeout=10).values()
         return all(answer.exception(10) is None for answer in answers)
 
-    def _wait(self, done: Callable[[], bool], what: str, deadline_s: float = 30.0) -> None:
+    def _wait(self, done: Callable[[], bool], what: str, deadline_s: float = 120.0) -> None:
         deadline = time.monotonic() + deadline_s
         while not done():
             if time.monotonic() > deadline:

@@ -16,7 +16,7 @@ import grpc
 from toy_model import BOUNDS, TOPIC
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_S = 60.0
+START_S = 120.0
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -84,5 +84,5 @@ class ScorerProcess:
 
     def wait(self) -> tuple[int, str]:
         """Its exit code and what it said on standard error."""
-        _, error = self.process.communicate(timeout=30)
+        _, error = self.process.communicate(timeout=120)
         return self.process.returncode, error

@@ -19,7 +19,7 @@ from state.store import OutboxRecord, TopicPartition
 from stream.events import Records
 from stream.source import Sink, Source
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 PARTITIONS = 4
 Headers = Sequence[tuple[str, bytes]]
 
