@@ -52,4 +52,4 @@ def short_settings(min_value: float | None, explicit: bool, repeats: bool) -> li
     chosen = [] if min_value is None else [f"learning.min_value={min_value}"]
     if explicit:
         chosen += ["learning.feedback=explicit"]
-    return [*chosen, "learning.repeats=true"] if repeats else chosen
+    return [*chosen, "ranking.repeats=true"] if repeats else chosen

@@ -123,14 +123,6 @@ class LearningConfig(Section):
     below_min_value: Literal["ignore", "dislike"] = Field(
         "ignore", description="What an interaction below `min_value` means."
     )
-    ranking: Literal["blend", "factors"] = Field(
-        "blend",
-        description="What items are ranked by: `blend` joins taste, popularity and neighbours of the last "
-        "items (als with implicit feedback; otherwise by factors), `factors` is the inner product alone.",
-    )
-    repeats: bool = Field(
-        False, description="Items that a user already had stay candidates and are offered again."
-    )
     rank: int = Field(32, ge=1, le=512, description="Number of factors.")
     seed: int = Field(1, ge=0, le=2**31 - 1, description="Seed of initial vectors and samples.")
     init_std: float = Field(0.1, gt=0, le=10, description="Standard deviation of initial factors.")
@@ -154,14 +146,22 @@ class LearningConfig(Section):
     )
 
     @property
-    def blends(self) -> bool:
-        """Whether items are ranked by the blend."""
-        return self.ranking == "blend" and self.algorithm == "als" and self.feedback == "implicit"
-
-    @property
     def batch_records(self) -> int:
         """Most records in one micro-batch."""
         return self.batch_records_max or (1_000 if self.algorithm == "als" else 10_000)
+
+
+class RankingConfig(Section):
+    """`[ranking]`: in what order a user is shown items; explicit feedback ranks by the predicted rating."""
+
+    model: Literal["blend", "factors"] = Field(
+        "blend",
+        description="`blend` joins taste, popularity and neighbours of the last items, with weights learnt "
+        "online (als; sgd ranks by factors); `factors` is the inner product alone.",
+    )
+    repeats: bool = Field(
+        False, description="Items that a user already had stay candidates and are offered again."
+    )
 
 
 class PrequentialConfig(Section):
@@ -193,6 +193,7 @@ class LearnerSettings(Section):
     learning: LearningConfig = LearningConfig()
     als: AlsConfig = AlsConfig()
     sgd: SgdConfig = SgdConfig()
+    ranking: RankingConfig = RankingConfig()
     prequential: PrequentialConfig = PrequentialConfig()
     state: StateConfig = StateConfig()
     rocksdb: dict[str, bool | int | float | str] = Field(
@@ -200,13 +201,20 @@ class LearnerSettings(Section):
     )
 
     @property
+    def blends(self) -> bool:
+        """Whether items are ranked by the blend."""
+        learning = self.learning
+        return (
+            self.ranking.model == "blend" and learning.feedback == "implicit" and learning.algorithm == "als"
+        )
+
+    @property
     def scoring(self) -> ScoringSpec:
         """What a scorer must know of these settings."""
-        learning = self.learning
         return ScoringSpec(
-            rank=learning.rank,
+            rank=self.learning.rank,
             history_max=self.state.history_max,
-            explicit=learning.feedback == "explicit",
-            blends=learning.blends,
-            repeats=learning.repeats,
+            explicit=self.learning.feedback == "explicit",
+            blends=self.blends,
+            repeats=self.ranking.repeats,
         )

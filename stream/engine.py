@@ -49,9 +49,7 @@ class Engine:
             learning.rank, state.rows_max, state.items_max, state.history_max, settings.decode.event_ids_kept
         )
         self.prequential = Prequential(settings.prequential, learning)
-        self.step = Step(
-            self.model, create_learner(settings), self.prequential, learning, settings.als.recency
-        )
+        self.step = Step(self.model, create_learner(settings), self.prequential, settings)
         self._flush: Flush | None = None
         self._flush_slice = FLUSH_SLICE_ROWS
         self._recover()

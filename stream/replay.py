@@ -7,7 +7,7 @@
 
 An event is *scored* if it is a positive, no duplicate, and in the sample. Its history is what its user's row
 remembers (`state.history_max` interactions); its candidates are all items learnt from so far minus that
-history, or with `learning.repeats` all of them. It is *warm* if its user has been learnt from and its item is
+history, or with `ranking.repeats` all of them. It is *warm* if its user has been learnt from and its item is
 a candidate, else *cold*. An item that is no candidate is a miss for every model; for a user never seen each
 model gives the answer that it has for strangers.
 """
@@ -93,7 +93,7 @@ class Replay:
         self._add_steps(names)
         self._main = next(iter(self._steps))
         self.model = self._steps[self._main].model
-        self.blends = settings.learning.blends and LIVE in names
+        self.blends = settings.blends and LIVE in names
         self._ratings = self._create_ratings(names) if settings.learning.feedback == "explicit" else None
         self._positive = positives(stream, settings)
         self._chosen = self._positive & sample(len(stream), plan.sample_every, settings.learning.seed)
@@ -174,7 +174,7 @@ class Replay:
         rows_max, ids_kept = self._users_max + self._items_max, settings.decode.event_ids_kept
         model = Model(learning.rank, rows_max, self._items_max, state.history_max, ids_kept)
         recorder = self._recorders[name] = Recorder()
-        self._steps[name] = Step(model, create_learner(settings), recorder, learning, settings.als.recency)
+        self._steps[name] = Step(model, create_learner(settings), recorder, settings)
 
     def _create_ratings(self, names: Sequence[str]) -> Ratings:
         recorders = dict(self._recorders)
@@ -192,11 +192,9 @@ class Replay:
     def _makers(self) -> dict[str, Callable[[], Expert]]:
         """How to make each model; `live` ranks by the blend, or is the algorithm that it runs."""
         factors = {name: Factors(step.model) for name, step in self._steps.items()}
-        learning = self._settings.learning
+        blends, repeats = self._settings.blends, self._settings.ranking.repeats
         return {
-            LIVE: lambda: (
-                Blend(self.model, learning.repeats) if learning.blends else factors[self._algorithm]
-            ),
+            LIVE: lambda: Blend(self.model, repeats) if blends else factors[self._algorithm],
             "als": lambda: factors["als"],
             "sgd": lambda: factors["sgd"],
             "item_mean": lambda: ItemMean(self.model),
@@ -214,7 +212,7 @@ class Replay:
             user = -1
         history = model.users.history(user)[0].astype(np.int64) if user >= 0 else np.zeros(0, np.int64)
         candidate = np.empty(model.item_count, np.bool_)
-        excluded = history[:0] if self._settings.learning.repeats else history
+        excluded = history[:0] if self._settings.ranking.repeats else history
         candidates(model.items.interactions, excluded, candidate)
         if item < 0 or not candidate[item]:
             self._panel.miss()

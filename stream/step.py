@@ -16,7 +16,7 @@ from state.model import Model
 from state.neighbour_rows import pack_steps
 from state.store import Rows
 from stream.admission import create_rows, duplicates, without_room
-from stream.config import LearningConfig
+from stream.config import LearnerSettings
 from stream.effects import Counts
 from stream.events import Changed, Interactions, Learnable, Records, Rejected
 from stream.learning import als
@@ -25,6 +25,16 @@ from stream.learning.meaning import strengths
 from stream.sampling import position_hashes, sampled
 from stream.walk.values import Chosen, Options, Walked
 from stream.walk.walk import LEARN_EVERY, Walk
+
+BLENDED_GLOBALS = (
+    "recent",
+    "recent_state",
+    "weights",
+    "curvature",
+    "newcomer_weights",
+    "newcomer_curvature",
+)
+"""What the ranking score learns beside rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +71,14 @@ class Step:
         model: Model,
         learner: Learner,
         evaluator: Evaluator,
-        learning: LearningConfig,
-        recency: float,
+        settings: LearnerSettings,
     ) -> None:
-        """`recency` is `als.recency`."""
         self.model, self.learner, self._evaluator = model, learner, evaluator
-        self._learning = learning
-        self._walk = Walk(model, _options(learning, learner, recency))
-        self.frozen = learning.freeze
+        self._learning = settings.learning
+        self._walk = Walk(model, _options(settings, learner))
+        blended = BLENDED_GLOBALS if settings.blends else ()
+        self._globals_changed = ("counts", "clock", *learner.globals_changed, *blended)
+        self.frozen = settings.learning.freeze
 
     def __call__(self, records: Records, interactions: Interactions, users: I64, batch_seq: int) -> Outcome:
         """Learn one batch, and say what to commit.
@@ -144,23 +154,23 @@ class Step:
         return replace(changed, refused=refused, neighbours=steps)
 
     def _pack(self, changed: Changed) -> tuple[Rows, ...]:
-        names = ("counts", "clock", *self.learner.globals_changed) if len(changed.users) else ()
+        names = self._globals_changed if len(changed.users) else ()
         if changed.neighbours is not None:
             self.model.neighbours.mark(changed.neighbours)
         return self.model.pack(changed.users, changed.items, names)
 
 
-def _options(learning: LearningConfig, learner: Learner, recency: float) -> Options:
+def _options(settings: LearnerSettings, learner: Learner) -> Options:
     penalties = learner.penalties or als.Penalties(0.0, 0.0, 0.0, 0.0, False)
     solves = learner.penalties is not None
     return Options(
-        learning.blends,
+        settings.blends,
         solves,
         learner.keeps_item_history,
-        learning.repeats,
-        recency,
+        settings.ranking.repeats,
+        settings.als.recency,
         penalties,
-        learning.seed,
+        settings.learning.seed,
     )
 
 

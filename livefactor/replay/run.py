@@ -22,15 +22,19 @@ from stream.replay import Plan, Replay, Result
 SPLITS = ("all", "warm", "cold")
 ADVANCE_EVERY_S = 0.2
 WARM_UP_EVENTS = 100
-SECTIONS = ("learning", "als", "sgd", "decode", "prequential")
+SECTIONS = ("learning", "als", "sgd", "ranking", "decode", "prequential")
 """Sections of the settings that a replay depends on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A result, what was recorded on the way to it, and what it cost."""
+    """A result, the weights of the ranking score at its end, what was recorded on the way, and what it cost.
+
+    `weights` are by group and name, empty where items are not ranked by the blend.
+    """
 
     result: Result
+    weights: Mapping[str, Mapping[str, float]]
     seconds: float
     trace: Trace | None = None
 
@@ -57,14 +61,15 @@ def run(
     while replay.advance():
         now_s = time.monotonic()
         if trace and trace.due(replay.done):
-            learning = settings.learning
-            weights = named_weights(replay.model, learning.repeats) if replay.blends else {}
-            trace.mark(replay.done, now_s - started_s, _error_sums(replay.result()), weights)
+            trace.mark(
+                replay.done, now_s - started_s, _error_sums(replay.result()), _weights(replay, settings)
+            )
         if now_s - told_s >= ADVANCE_EVERY_S:
             told_s = now_s
             rate = replay.done / (now_s - started_s)
             advance(replay.done, f"{rate:,.0f} events/s  HR@{k} {replay.hit_rate(k):.4f}")
-    return Measured(replay.result(), time.monotonic() - started_s, trace)
+    seconds = time.monotonic() - started_s
+    return Measured(replay.result(), _weights(replay, settings), seconds, trace)
 
 
 def _warm_up(stream: Interactions, settings: Settings, plan: Plan) -> None:
@@ -74,13 +79,17 @@ def _warm_up(stream: Interactions, settings: Settings, plan: Plan) -> None:
         pass
 
 
+def _weights(replay: Replay, settings: Settings) -> Mapping[str, Mapping[str, float]]:
+    return named_weights(replay.model, settings.ranking.repeats) if replay.blends else {}
+
+
 def _error_sums(result: Result) -> dict[str, ErrorSums]:
     return {name: (errors.rated, errors.absolute, errors.squared) for name, errors in result.ratings.items()}
 
 
 def protocol(settings: Settings, plan: Plan, k: int) -> dict[str, object]:
     """How events were scored, for a reader of the figures."""
-    history, repeats = settings.state.history_max, settings.learning.repeats
+    history, repeats = settings.state.history_max, settings.ranking.repeats
     kept = "every item learnt from so far" + ("" if repeats else ", minus the user's history")
     known = "user and item seen before" + ("" if repeats else ", the item not in the user's history")
     return {
@@ -125,12 +134,16 @@ def report(
         "counts": result.counts.named(),
         "config": config(settings),
         "protocol": protocol(settings, plan, k),
-        "ranking": ranking(result.scores, k),
+        "ranking": {**ranking(result.scores, k), "weights": _flat(measured.weights)},
     }
     if settings.learning.feedback == "explicit":
         models = {name: {"mae": errors.mae, "rmse": errors.rmse} for name, errors in result.ratings.items()}
         facts["rating"] = {"models": models}
     return facts
+
+
+def _flat(weights: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"{group}: {name}": value for group, values in weights.items() for name, value in values.items()}
 
 
 def config(settings: Settings) -> dict[str, object]:

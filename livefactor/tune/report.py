@@ -20,7 +20,7 @@ def facts_of(outcome: Outcome, work: Work, file: Path) -> dict[str, Any]:
         "reported_events": outcome.reported,
         "metric": work.metric,
         "k": work.k,
-        "repeats": work.settings.learning.repeats,
+        "repeats": work.settings.ranking.repeats,
         "sample_every": work.plan.sample_every,
         "trials": {
             "measured": outcome.measured,

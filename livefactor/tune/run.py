@@ -219,7 +219,7 @@ def scorable(work: Work) -> I64:
         return learnt
     users, items = stream.user_hash[learnt], stream.item_hash[learnt]
     warm = _came_before(users) & _came_before(items) & (strength[learnt] > 0)
-    if not work.settings.learning.repeats:
+    if not work.settings.ranking.repeats:
         warm &= ~_came_before(users * np.uint64(3) ^ items)
     return learnt[warm][:: work.plan.sample_every]
 

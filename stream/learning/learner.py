@@ -25,16 +25,6 @@ REFUSALS = {refusal.NOT_FINITE: "not_finite", refusal.NORM: "norm", refusal.TRAC
 
 NO_PREDICTIONS = np.zeros(0, np.float64)
 
-BLENDED_GLOBALS = (
-    "recent",
-    "recent_state",
-    "weights",
-    "curvature",
-    "newcomer_weights",
-    "newcomer_curvature",
-)
-"""What the ranking score learns beside rows."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recollection:
@@ -85,6 +75,7 @@ class Learner(Protocol):
 class AlsLearner:
     """Streaming implicit ALS: the walk over the events solves every touched row anew."""
 
+    globals_changed: tuple[str, ...] = ("gramian_user", "gramian_item")
     keeps_item_history = True
 
     def __init__(self, learning: LearningConfig, config: AlsConfig) -> None:
@@ -92,8 +83,6 @@ class AlsLearner:
         self.penalties: als.Penalties | None = als.Penalties(
             config.alpha, config.reg, config.reg_exponent, learning.norm_max, learning.nonneg
         )
-        blended = BLENDED_GLOBALS if learning.blends else ()
-        self.globals_changed: tuple[str, ...] = ("gramian_user", "gramian_item", *blended)
 
     def start(self, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors; the first event of a row enters it into the Gramian."""

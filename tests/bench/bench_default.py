@@ -19,7 +19,7 @@ from workload import KafkaBroker, Speed, bare_consumption, load_average, publish
 from livefactor.demo.catalogue import ratings
 
 SHIPPED = ("learning.min_value=8",)
-FACTORS = (*SHIPPED, "learning.ranking=factors")
+FACTORS = (*SHIPPED, "ranking.model=factors")
 
 
 def options() -> argparse.Namespace:

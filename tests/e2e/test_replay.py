@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import subprocess
 import sys
@@ -64,6 +65,8 @@ def test_json_is_one_object_with_everything_promised(events: Path):
     for parts in ranking["models"].values():
         assert set(parts) == {"all", "warm", "cold"}
         assert set(parts["warm"]) == {"hr", "ndcg", "mrr", "log_loss"}
+    assert "neighbours: after the last, lift" in ranking["weights"]
+    assert all(math.isfinite(weight) for weight in ranking["weights"].values())
 
 
 def test_explicit_feedback_is_rated_as_well(events: Path):
@@ -74,6 +77,7 @@ def test_explicit_feedback_is_rated_as_well(events: Path):
     }
     assert all(0 < errors["mae"] <= errors["rmse"] < 4 for errors in found["rating"]["models"].values())
     assert set(found["ranking"]["models"]) == RANKING
+    assert found["ranking"]["weights"] == {}
     assert found["config"]["learning"]["feedback"] == "explicit"
 
 

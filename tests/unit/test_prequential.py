@@ -14,7 +14,7 @@ from stream.evaluation.ranking import LOG_SCALE, Answer, Calibration
 
 def engine_with(ranking="factors", **prequential):
     return Engine(
-        small_settings(prequential={"k": 3, **prequential}, learning={"ranking": ranking}), MemoryStore()
+        small_settings(prequential={"k": 3, **prequential}, ranking={"model": ranking}), MemoryStore()
     )
 
 

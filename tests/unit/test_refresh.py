@@ -477,13 +477,20 @@ def test_waiters_are_woken_by_the_next_refresh() -> None:
 
 
 @pytest.mark.parametrize(
-    "learning",
-    [{}, {"repeats": True}, {"ranking": "factors"}, {"algorithm": "als", "feedback": "explicit"}],
+    "sections",
+    [
+        {},
+        {"ranking": {"repeats": True}},
+        {"ranking": {"model": "factors"}},
+        {"learning": {"algorithm": "als", "feedback": "explicit"}},
+    ],
     ids=str,
 )
-def test_nothing_is_compiled_while_requests_may_wait(learning: dict[str, object], tmp_path: Path) -> None:
+def test_nothing_is_compiled_while_requests_may_wait(
+    sections: dict[str, dict[str, object]], tmp_path: Path
+) -> None:
     """A store with rows and a journal after them is followed by a process that has only warmed up."""
-    settings = in_directory(small_settings(learning=learning), tmp_path)
+    settings = in_directory(small_settings(**sections), tmp_path)
     writer = RocksWriter(settings.state, identity(settings))
     engine = Engine(settings, writer)
     begin(engine, {}, "a run", {})

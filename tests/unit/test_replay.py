@@ -32,7 +32,7 @@ def test_protocol_by_hand():
 
 
 def test_with_repeats_the_history_stays_among_the_candidates():
-    result = replayed(pairs("ax ay bx bz cx az by ax"), settings(learning={"rank": 4, "repeats": True}))
+    result = replayed(pairs("ax ay bx bz cx az by ax"), settings(ranking={"repeats": True}))
     #  before az: x 3, y 1, z 1     before by: x 3, z 2, y 1     before ax: x 3
     assert ranks(result)[-3:] == [2.5, 3.0, 1.0]
     assert result.scores.warm.tolist() == [False] * 5 + [True] * 3
@@ -111,8 +111,8 @@ def test_equal_models_score_alike():
     """`live` is the algorithm that the settings name, if items are ranked by its factors."""
     events = stream(random_likes(300, 20, 30))
     for algorithm in ("als", "sgd"):
-        learning = {"rank": 4, "algorithm": algorithm, "ranking": "factors"}
-        result = replayed(events, settings(learning=learning))
+        learning = {"rank": 4, "algorithm": algorithm}
+        result = replayed(events, settings(learning=learning, ranking={"model": "factors"}))
         assert np.array_equal(result.scores.ranks["live"], result.scores.ranks[algorithm])
     assert not np.array_equal(result.scores.ranks["live"], result.scores.ranks["als"])
 
@@ -140,7 +140,7 @@ def test_nothing_of_the_future_reaches_a_score():
 def test_the_scores_of_an_event_do_not_depend_on_its_item(algorithm):
     """Every item in turn as the last one: had a model peeked, it would not give each rank to one of them."""
     past = random_likes(300, 10, 12)
-    configured = settings(learning={"rank": 4, "algorithm": algorithm, "repeats": True})
+    configured = settings(learning={"rank": 4, "algorithm": algorithm}, ranking={"repeats": True})
     names = ["live", "item_mean", "popularity"]
     found = []
     for item in range(12):
@@ -159,7 +159,7 @@ def test_items_in_random_order_score_no_better_than_popularity():
     mixed = [{**row, "item_id": rows[other]["item_id"]} for row, other in zip(rows, order, strict=True)]
     gains = []
     for liked in (rows, mixed):
-        configured = settings(learning={"rank": 4, "repeats": True})
+        configured = settings(ranking={"repeats": True})
         scores = replayed(stream(liked), configured, Plan(models=["live", "popularity"])).scores
         live, popularity = ((ranks <= 10).mean() for ranks in scores.ranks.values())
         gains.append(live - popularity)

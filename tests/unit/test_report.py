@@ -160,7 +160,7 @@ def test_weights_are_those_of_the_model(tmp_path: Path):
 
 
 def test_factors_alone_have_no_weights(tmp_path: Path):
-    text = reported(tmp_path, pairs("ax ay bx"), learning={"rank": 4, "ranking": "factors"})
+    text = reported(tmp_path, pairs("ax ay bx"), ranking={"model": "factors"})
     assert json.loads(parsed(text).scripts["series"])["weights"] is None
 
 

@@ -210,7 +210,7 @@ def test_a_stretch_has_enough_events_to_score():
 
 def test_scorable_events_are_about_those_that_a_replay_finds_warm():
     for repeats in (False, True):
-        given = work(configured=settings(learning={"rank": 4, "repeats": repeats}))
+        given = work(configured=settings(ranking={"repeats": repeats}))
         measured = measure(given, Task((), EVENTS), go_on, ignore)
         counted = len(scorable(given))
         assert counted == pytest.approx(measured.warm.sum(), rel=0.1)

@@ -18,8 +18,8 @@ from stream.walk.values import MODELS, Chosen, Options
 from stream.walk.walk import Walk
 
 
-def engine_with(**learning):
-    return Engine(small_settings(learning=learning), MemoryStore())
+def engine_with(**sections):
+    return Engine(small_settings(**sections), MemoryStore())
 
 
 def liked(engine, feed, rows):
@@ -100,7 +100,7 @@ def test_the_service_ranks_as_a_replay_does():
 
 def test_weights_are_learnt_by_the_blend_alone():
     for ranking, moves in (("blend", True), ("factors", False)):
-        engine = engine_with(ranking=ranking)
+        engine = engine_with(ranking={"model": ranking})
         before = engine.model.globals["weights"].copy()
         liked(engine, Feed(), random_likes(80, 5, 12))
         assert np.array_equal(engine.model.globals["weights"], before) != moves
