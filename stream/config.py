@@ -157,7 +157,7 @@ class RankingConfig(Section):
     model: Literal["blend", "factors"] = Field(
         "blend",
         description="`blend` joins taste, popularity and neighbours of the last items, with weights learnt "
-        "online (als; sgd ranks by factors); `factors` is the inner product alone.",
+        "online; `factors` is the inner product alone.",
     )
     repeats: bool = Field(
         False, description="Items that a user already had stay candidates and are offered again."
@@ -203,10 +203,7 @@ class LearnerSettings(Section):
     @property
     def blends(self) -> bool:
         """Whether items are ranked by the blend."""
-        learning = self.learning
-        return (
-            self.ranking.model == "blend" and learning.feedback == "implicit" and learning.algorithm == "als"
-        )
+        return self.ranking.model == "blend" and self.learning.feedback == "implicit"
 
     @property
     def scoring(self) -> ScoringSpec:

@@ -20,8 +20,10 @@ from stream.config import LearnerSettings
 from stream.effects import Counts
 from stream.events import Changed, Interactions, Learnable, Records, Rejected
 from stream.learning import als
+from stream.learning.implicit_sgd import Descent, Sampling
 from stream.learning.learner import Learner, refusals
 from stream.learning.meaning import strengths
+from stream.learning.sgd import Rates
 from stream.sampling import position_hashes, sampled
 from stream.walk.values import Chosen, Options, Walked
 from stream.walk.walk import LEARN_EVERY, Walk
@@ -35,6 +37,9 @@ BLENDED_GLOBALS = (
     "newcomer_curvature",
 )
 """What the ranking score learns beside rows."""
+
+NO_PENALTIES = als.Penalties(0.0, 0.0, 0.0, 0.0, False)
+NO_DESCENT = Descent(Rates(0.0, 0.0, 0.0, 0.0, False, 0.0, 0.0, False), Sampling(0, 0.0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,9 @@ class Step:
         walked = self._walk(events, chosen, calibrations, born, ends, learns=not self.frozen)
         learnt = _kept(events, walked)
         learns = len(learnt.users) and not self.frozen
-        changed = self.learner.learn(model, learnt, born[1], recalled) if learns else _nothing()
+        changed = self.learner.learn(model, learnt, recalled) if learns else _nothing()
+        touched = np.flatnonzero(walked.touched)
+        changed = replace(changed, items=np.union1d(changed.items, touched))
         self._evaluator.record(walked, changed.predictions, learnt)
         if self.frozen:
             return changed
@@ -161,15 +168,15 @@ class Step:
 
 
 def _options(settings: LearnerSettings, learner: Learner) -> Options:
-    penalties = learner.penalties or als.Penalties(0.0, 0.0, 0.0, 0.0, False)
-    solves = learner.penalties is not None
     return Options(
         settings.blends,
-        solves,
+        learner.penalties is not None,
+        learner.descent is not None,
         learner.keeps_item_history,
         settings.ranking.repeats,
         settings.als.recency,
-        penalties,
+        learner.penalties or NO_PENALTIES,
+        learner.descent or NO_DESCENT,
         settings.learning.seed,
     )
 

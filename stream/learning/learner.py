@@ -1,6 +1,7 @@
 """The algorithms behind one method: a batch of interactions in, changed rows out.
 
-What they do with the factors is in `als`, `explicit_als` and `sgd`.
+What they do with the factors is in `als`, `explicit_als` and `sgd`; for implicit feedback the walk over the
+events (`stream.walk`) does it.
 """
 
 import math
@@ -14,11 +15,12 @@ import numpy.typing as npt
 from state.arrays import F32, I64, U8, U64, Mask
 from state.factors import FactorTable
 from state.model import Model
-from stream.config import AlsConfig, LearnerSettings, LearningConfig, SgdConfig
+from stream.config import AlsConfig, LearnerSettings, LearningConfig
 from stream.events import Changed, Learnable
-from stream.learning import als, explicit_als, explicit_sgd, implicit_sgd, refusal, sgd
+from stream.learning import als, explicit_als, explicit_sgd, refusal, sgd
+from stream.learning.implicit_sgd import Descent, Sampling
 from stream.learning.initial_vectors import initial_vectors
-from stream.learning.recent import recent_of
+from stream.learning.sgd import Rates
 
 REFUSALS = {refusal.NOT_FINITE: "not_finite", refusal.NORM: "norm", refusal.TRACE: "trace"}
 """Why an update was refused, by the kernels' code."""
@@ -53,7 +55,10 @@ class Learner(Protocol):
     """Whether items need to remember their users."""
 
     penalties: als.Penalties | None
-    """With what the walk over the events solves rows; None if that does not touch factors."""
+    """With what the walk over the events solves rows; None if it does not."""
+
+    descent: Descent | None
+    """How the walk over the events takes steps on rows; None if it does not."""
 
     def start(self, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Give new rows their first vectors."""
@@ -63,35 +68,37 @@ class Learner(Protocol):
         """What `learn` needs of the histories as they are before interactions enter them."""
         ...
 
-    def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
+    def learn(self, model: Model, events: Learnable, recalled: Recalled | None) -> Changed:
         """Learn interactions whose rows are resident and whose histories have them already.
 
-        `items_before`: the number of items before the first of them; `recalled` is of these and maybe of
-        further interactions.
+        `recalled` is of these and maybe of further interactions.
         """
         ...
 
 
-class AlsLearner:
-    """Streaming implicit ALS: the walk over the events solves every touched row anew."""
+class WalkLearner:
+    """Streaming ALS, or SGD, on implicit feedback: all is learnt in the walk over the events."""
 
-    globals_changed: tuple[str, ...] = ("gramian_user", "gramian_item")
-    keeps_item_history = True
-
-    def __init__(self, learning: LearningConfig, config: AlsConfig) -> None:
-        self._learning = learning
-        self.penalties: als.Penalties | None = als.Penalties(
-            config.alpha, config.reg, config.reg_exponent, learning.norm_max, learning.nonneg
-        )
+    def __init__(
+        self,
+        learning: LearningConfig,
+        globals_changed: tuple[str, ...],
+        *,
+        penalties: als.Penalties | None = None,
+        descent: Descent | None = None,
+    ) -> None:
+        self._learning, self.globals_changed = learning, globals_changed
+        self.keeps_item_history = penalties is not None
+        self.penalties, self.descent = penalties, descent
 
     def start(self, table: FactorTable, slots: I64, hashes: U64) -> None:
-        """Small random vectors; the first event of a row enters it into the Gramian."""
+        """Small random vectors."""
         table.vectors[slots] = _first_vectors(hashes, self._learning)
 
     def recall(self, model: Model, events: Learnable) -> None:
         """Nothing."""
 
-    def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
+    def learn(self, model: Model, events: Learnable, recalled: Recalled | None) -> Changed:
         """Nothing is left to do."""
         users, items = model.users.distinct(events.users), model.items.distinct(events.items)
         return Changed(users, items, {}, NO_PREDICTIONS)
@@ -103,6 +110,7 @@ class ExplicitAlsLearner:
     globals_changed: tuple[str, ...] = ("mean",)
     keeps_item_history = True
     penalties: als.Penalties | None = None
+    descent: Descent | None = None
 
     def __init__(self, learning: LearningConfig, config: AlsConfig) -> None:
         self._learning = learning
@@ -131,7 +139,7 @@ class ExplicitAlsLearner:
             _recollection(model.items, model.users, events.items),
         )
 
-    def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
+    def learn(self, model: Model, events: Learnable, recalled: Recalled | None) -> Changed:
         """One rating after the other, each predicted before anything that knows of it."""
         assert recalled is not None
         users, items, added = model.users, model.items, ~events.remove
@@ -166,27 +174,16 @@ def _histories(recalled: Recollection, rows: I64, added: Mask, most: int) -> exp
     return explicit_als.Histories(segments, first, first + lengths, ends, others, ratings, most)
 
 
-class SgdLearner:
-    """Biased matrix factorisation by stochastic gradient descent, one interaction after the other."""
+class ExplicitSgdLearner:
+    """Biased matrix factorisation by stochastic gradient descent, one rating after the other."""
 
+    globals_changed: tuple[str, ...] = ("mean",)
     keeps_item_history = False
     penalties: als.Penalties | None = None
+    descent: Descent | None = None
 
-    def __init__(self, learning: LearningConfig, config: SgdConfig) -> None:
-        self._learning = learning
-        self._explicit = learning.feedback == "explicit"
-        self.globals_changed: tuple[str, ...] = ("mean",) if self._explicit else ("recent", "recent_state")
-        self._rates = sgd.Rates(
-            config.step,
-            config.step_bias,
-            config.reg,
-            config.reg_bias,
-            config.adagrad,
-            config.gradient_max,
-            learning.norm_max,
-            learning.nonneg,
-        )
-        self._sampling = implicit_sgd.Sampling(config.negatives, config.recent_share, learning.seed)
+    def __init__(self, learning: LearningConfig, rates: Rates) -> None:
+        self._learning, self._rates = learning, rates
 
     def start(self, table: FactorTable, slots: I64, hashes: U64) -> None:
         """Small random vectors."""
@@ -195,22 +192,16 @@ class SgdLearner:
     def recall(self, model: Model, events: Learnable) -> None:
         """Nothing."""
 
-    def learn(self, model: Model, events: Learnable, items_before: int, recalled: Recalled | None) -> Changed:
-        """One step per interaction, and for implicit feedback one per sampled negative."""
+    def learn(self, model: Model, events: Learnable, recalled: Recalled | None) -> Changed:
+        """One step per rating."""
         users, items = _side(model.users, model.users.capacity), _side(model.items, model.item_count)
-        if self._explicit:
-            predictions, refused = explicit_sgd.learn(
-                events, users, items, model.globals["mean"], self._rates
-            )
-            changed = model.items.distinct(events.items)
-        else:
-            refused, touched = implicit_sgd.learn(
-                events, items_before, recent_of(model), users, items, self._rates, self._sampling
-            )
-            predictions = NO_PREDICTIONS
-            touched[events.items] = 1
-            changed = np.flatnonzero(touched)
-        return Changed(model.users.distinct(events.users), changed, _refused(refused), predictions)
+        predictions, refused = explicit_sgd.learn(events, users, items, model.globals["mean"], self._rates)
+        return Changed(
+            model.users.distinct(events.users),
+            model.items.distinct(events.items),
+            _refused(refused),
+            predictions,
+        )
 
 
 def _first_vectors(hashes: U64, learning: LearningConfig) -> F32:
@@ -234,8 +225,32 @@ def refusals(counts: npt.NDArray[np.integer]) -> Mapping[str, int]:
 
 def create_learner(settings: LearnerSettings) -> Learner:
     """The learner that the settings name."""
-    if settings.learning.algorithm == "sgd":
-        return SgdLearner(settings.learning, settings.sgd)
-    if settings.learning.feedback == "explicit":
-        return ExplicitAlsLearner(settings.learning, settings.als)
-    return AlsLearner(settings.learning, settings.als)
+    learning = settings.learning
+    explicit = learning.feedback == "explicit"
+    if learning.algorithm == "als":
+        if explicit:
+            return ExplicitAlsLearner(learning, settings.als)
+        return WalkLearner(learning, ("gramian_user", "gramian_item"), penalties=_penalties(settings))
+    if explicit:
+        return ExplicitSgdLearner(learning, _rates(settings))
+    sampling = Sampling(settings.sgd.negatives, settings.sgd.recent_share, learning.seed)
+    return WalkLearner(learning, ("recent", "recent_state"), descent=Descent(_rates(settings), sampling))
+
+
+def _penalties(settings: LearnerSettings) -> als.Penalties:
+    learning, config = settings.learning, settings.als
+    return als.Penalties(config.alpha, config.reg, config.reg_exponent, learning.norm_max, learning.nonneg)
+
+
+def _rates(settings: LearnerSettings) -> Rates:
+    learning, config = settings.learning, settings.sgd
+    return Rates(
+        config.step,
+        config.step_bias,
+        config.reg,
+        config.reg_bias,
+        config.adagrad,
+        config.gradient_max,
+        learning.norm_max,
+        learning.nonneg,
+    )

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numba
+import numpy as np
 
 from state.arrays import I32, I64
 from state.model import Model
@@ -17,6 +18,18 @@ class Recent(NamedTuple):
     items: I64
     state: I64
     times: I32
+
+    def check(self, items: int) -> None:
+        """Assert that it is what compiled code takes it for, and that there are that many items."""
+        assert self.items.dtype == self.state.dtype == np.int64
+        assert self.times.dtype == np.int32
+        assert all(array.flags.c_contiguous for array in (self.items, self.state, self.times))
+        assert self.state.shape == (2,)
+        assert 0 <= self.state[1] <= len(self.items)
+        assert 0 <= self.state[0] < len(self.items)
+        assert len(self.times) >= items
+        held = self.items[: self.state[1]]
+        assert len(held) == 0 or 0 <= held.min() <= held.max() < items
 
 
 def recent_of(model: Model) -> Recent:

@@ -1,4 +1,4 @@
-"""What an event leaves behind once it has been judged: histories, counts, lists of neighbours, its user."""
+"""What an event leaves behind once it has been judged: histories, counts, lists of neighbours, rows."""
 
 import numba
 import numpy as np
@@ -9,7 +9,8 @@ from state.scoring import blend, popularity
 from stream.events import Learnable
 from stream.learning import als, gramian
 from stream.learning.popularity import count_like, take_like_back
-from stream.learning.recent import Recent, remember
+from stream.learning.recent import remember
+from stream.walk.descending import descend
 from stream.walk.solving import solve_user
 from stream.walk.values import Items, Options, Pending, Room, Shared, Users, Walked
 
@@ -26,7 +27,7 @@ def enter(
     room: Room,
     walked: Walked,
 ) -> None:
-    """Histories, counts and neighbours follow an event, and under ALS its user."""
+    """Rows, histories, counts and neighbours follow an event; under ALS its item only when it is due."""
     user, item = events.users[e], int(events.items[e])
     if events.remove[e]:
         walked.strengths[e] = _forget(user, item, users, items, options, walked)
@@ -35,14 +36,20 @@ def enter(
             return
         users.interactions[user] -= 1
         items.interactions[item] -= 1
+        if options.descends:
+            descend(e, events, users, items, shared, options, walked)
     else:
         if users.ordinals[user] >= shared.born[0] or item >= shared.born[1]:
             _give_birth(user, item, users, items, shared, options, room)
+        if options.descends:
+            descend(e, events, users, items, shared, options, walked)
         if events.strengths[e] > 0:
             catalogue = items.catalogue
             count_like(catalogue.counts, catalogue.counted_at, item, shared.clock[0] + 1)
+            if options.blends or options.descends:
+                remember(shared.recent, item)
             if options.blends:
-                _count_neighbours(user, item, users, items, shared.recent, walked)
+                _count_neighbours(user, item, users, items, walked)
         append_entry(users.histories, user, item, events.strengths[e])
         if options.keeps_item_history:
             append_entry(items.histories, item, int(users.ordinals[user]), events.strengths[e])
@@ -83,11 +90,8 @@ def _give_birth(
 
 
 @numba.njit(cache=True)
-def _count_neighbours(
-    user: int, item: int, users: Users, items: Items, recent: Recent, walked: Walked
-) -> None:
-    """What a like does to the ring of recent items and to the lists of neighbours."""
-    remember(recent, item)
+def _count_neighbours(user: int, item: int, users: Users, items: Items, walked: Walked) -> None:
+    """What a like does to the lists of neighbours."""
     history, strengths = entries_of(users.histories, user)
     last = blend.last_liked(history, strengths)
     for q in range(len(last)):

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from state.arrays import F32, F64, I8, I32, I64, U32, Mask
+from state.arrays import F32, F64, I8, I32, I64, U8, U32, Mask
 from state.maps import Histories
 from state.model import Model
 from state.neighbours import LAST
 from state.scoring.blend import Catalogue
 from stream.learning import als, refusal
 from stream.learning.blend import Weights
+from stream.learning.implicit_sgd import Descent
 from stream.learning.recent import Recent, recent_of
 
 STEPS = 4 * LAST
@@ -23,16 +24,19 @@ MODELS = ("live", "popularity")
 class Options(NamedTuple):
     """What is done.
 
-    `blends`: items are ranked by the blend, else by bias + inner product; `solves`: ALS; `repeats`: items of
-    the history stay candidates; `recency` of a user's history; `seed` of samples.
+    `blends`: items are ranked by the blend, else by bias + inner product; `solves`: ALS, with `penalties`;
+    `descends`: SGD, as `descent` says; `repeats`: items of the history stay candidates; `recency` of a user's
+    history; `seed` of samples.
     """
 
     blends: bool
     solves: bool
+    descends: bool
     keeps_item_history: bool
     repeats: bool
     recency: float
     penalties: als.Penalties
+    descent: Descent
     seed: int
 
 
@@ -47,6 +51,8 @@ class Users(NamedTuple):
     """Columns of the table of users."""
 
     vectors: F32
+    biases: F32
+    accumulators: F32
     interactions: I32
     last_event_ms: I64
     ordinals: U32
@@ -58,7 +64,13 @@ def users_of(model: Model, added: int) -> Users:
     """Those of a model, with room for `added` entries more in their histories."""
     table = model.users
     return Users(
-        table.vectors, table.interactions, table.last_event_ms, *table.slot_map, table.entries(added)
+        table.vectors,
+        table.bias,
+        table.accumulator,
+        table.interactions,
+        table.last_event_ms,
+        *table.slot_map,
+        table.entries(added),
     )
 
 
@@ -67,6 +79,7 @@ class Items(NamedTuple):
 
     catalogue: Catalogue
     biases: F32
+    accumulators: F32
     interactions: I32
     histories: Histories
     place: I32
@@ -75,7 +88,8 @@ class Items(NamedTuple):
 def items_of(model: Model, added: int, place: I32) -> Items:
     """Those of a model, with room for `added` entries more in their histories."""
     table = model.items
-    return Items(model.catalogue, table.bias, table.interactions, table.entries(added), place)
+    entries = table.entries(added)
+    return Items(model.catalogue, table.bias, table.accumulator, table.interactions, entries, place)
 
 
 class Shared(NamedTuple):
@@ -127,9 +141,9 @@ class Walked(NamedTuple):
 
     `kept` bool [n]: all but a `remove` of what nobody remembers; `strengths` float32 [n], for a `remove`
     that of the like taken back; `ranks` and log `losses` float64 [n, models], NaN where nothing was ranked,
-    and `clocks` int64 [n] before each event; `refused` int64 [codes]: updates by code of `refusal`; and the
-    first `steps`[0] steps on lists of neighbours: `owners` int64, `others` uint32, `forward` and `backward`
-    int8.
+    and `clocks` int64 [n] before each event; `refused` int64 [codes]: updates by code of `refusal`; `touched`
+    uint8 [items]: 1 for items that SGD has moved, [0] without it; and the first `steps`[0] steps on lists of
+    neighbours: `owners` int64, `others` uint32, `forward` and `backward` int8.
     """
 
     kept: Mask
@@ -138,6 +152,7 @@ class Walked(NamedTuple):
     losses: F64
     clocks: I64
     refused: I64
+    touched: U8
     steps: I64
     owners: I64
     others: U32
@@ -145,9 +160,9 @@ class Walked(NamedTuple):
     backward: I8
 
 
-def nothing_walked(count: int, blends: bool) -> Walked:
-    """Room for what comes of `count` events."""
-    steps = count * STEPS if blends else 0
+def nothing_walked(count: int, items: int, options: Options) -> Walked:
+    """Room for what comes of `count` events and does to so many `items`."""
+    steps = count * STEPS if options.blends else 0
     return Walked(
         np.ones(count, np.bool_),
         np.zeros(count, np.float32),
@@ -155,6 +170,7 @@ def nothing_walked(count: int, blends: bool) -> Walked:
         np.full((count, len(MODELS)), np.nan),
         np.zeros(count, np.int64),
         np.zeros(refusal.CODES, np.int64),
+        np.zeros(items if options.descends else 0, np.uint8),
         np.zeros(1, np.int64),
         np.empty(steps, np.int64),
         np.empty(steps, np.uint32),

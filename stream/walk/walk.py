@@ -6,7 +6,7 @@ For every event:
     2  if it is a like: move the weights of the ranking score, the lists of neighbours, the decayed counts
        (the first like of a user moves the weights that stand for newcomers)
     3  enter it into the histories; a `remove` takes out of all of these what the like had brought
-    4  under ALS: solve its user anew, against the items as of the last micro-batch
+    4  under ALS: solve its user anew, against the items as of the last micro-batch; under SGD: take its steps
 
 and at the end of the micro-batch, under ALS, solve its items anew. A row counts among its kind from its first
 event on, although room for all rows of the pass was made before it; so a pass over several micro-batches,
@@ -23,6 +23,8 @@ from state.scoring import blend
 from stream.events import Learnable
 from stream.learning import als
 from stream.learning import blend as learning
+from stream.learning.recent import recent_of
+from stream.walk.descending import prefetch
 from stream.walk.entering import enter
 from stream.walk.judging import judge, judge_by_factors, score_by_blend
 from stream.walk.solving import solve_items
@@ -70,12 +72,15 @@ class Walk:
         `calibrations` float64 [models, 3] learn from what is ranked.
         """
         model, count, options = self._model, len(events.users), self._options
-        events.check([model.users.vectors], [model.items.vectors])
+        events.check(
+            *([table.vectors, table.bias, table.accumulator] for table in (model.users, model.items))
+        )
+        recent_of(model).check(model.item_count)
         for choice in chosen:
             assert choice.dtype == np.bool_
             assert choice.shape == events.users.shape
         self.is_due = not (len(ends) and ends[-1] == count)
-        walked = nothing_walked(count, options.blends)
+        walked = nothing_walked(count, model.item_count, options)
         walk(
             events,
             chosen,
@@ -115,6 +120,8 @@ def walk(
                 solve_items(users, items, shared, pending, options, room, walked)
         if e == len(events.users):
             break
+        if learns and options.descends:
+            prefetch(events, e, users, items)
         walked.strengths[e] = events.strengths[e]
         walked.clocks[e] = shared.clock[0]
         is_like = not events.remove[e] and events.strengths[e] > 0

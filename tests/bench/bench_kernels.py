@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from als_rows import gramian_of, solve_rows
+from sgd_events import learn_events
 
 from stream.events import Learnable
 from stream.learning import als, explicit_sgd, implicit_sgd, sgd
@@ -93,14 +94,15 @@ def sgd_figures(count=1_000_000):
     mean = np.zeros(2)
     recent = Recent(np.zeros(2_000, np.int64), np.zeros(2, np.int64), np.zeros(ITEMS, np.int32))
     rates = sgd.Rates(0.05, 0.025, 0.0, 0.0, True, 10.0, 64.0, False)
-    sampling = implicit_sgd.Sampling(4, 0.5, 1)
+    descent = implicit_sgd.Descent(rates, implicit_sgd.Sampling(4, 0.5, 1))
+    norms = np.zeros(ITEMS, np.float32)
     sides = (user_side, item_side)
 
     def explicit():
         explicit_sgd.learn(events, *sides, mean, rates)
 
     def implicit():
-        implicit_sgd.learn(likes, ITEMS, recent, *sides, rates, sampling)
+        learn_events(likes, ITEMS, recent, *sides, norms, descent)
 
     river = river_events_per_s(users[:20_000], items[:20_000], ratings[:20_000])
     names = (("explicit", explicit, 40.0, 60.0), ("implicit with 4 negatives", implicit, 5.0, 10.0))

@@ -14,7 +14,7 @@ from scipy.optimize import nnls
 from state.memory import MemoryStore
 from stream.engine import Engine
 from stream.learning.explicit_als import Penalties
-from stream.learning.learner import AlsLearner, ExplicitAlsLearner, SgdLearner, create_learner
+from stream.learning.learner import ExplicitAlsLearner, ExplicitSgdLearner, WalkLearner, create_learner
 
 
 def engine_with(**sections):
@@ -22,12 +22,16 @@ def engine_with(**sections):
 
 
 def test_the_settings_name_the_learner():
-    assert isinstance(create_learner(small_settings()), AlsLearner)
-    assert isinstance(create_learner(small_settings(learning={"algorithm": "sgd"})), SgdLearner)
+    als = create_learner(small_settings())
+    assert isinstance(als, WalkLearner)
+    assert (als.penalties is None, als.descent is None) == (False, True)
+    sgd = create_learner(small_settings(learning={"algorithm": "sgd"}))
+    assert isinstance(sgd, WalkLearner)
+    assert (sgd.penalties is None, sgd.descent is None) == (True, False)
     explicit = {"feedback": "explicit"}
     assert isinstance(create_learner(small_settings(learning=explicit)), ExplicitAlsLearner)
     explicit["algorithm"] = "sgd"
-    assert isinstance(create_learner(small_settings(learning=explicit)), SgdLearner)
+    assert isinstance(create_learner(small_settings(learning=explicit)), ExplicitSgdLearner)
 
 
 def test_als_solves_users_against_old_items_then_items_against_new_users():

@@ -11,8 +11,8 @@ from state.scoring.popularity import EVER
 from stream.engine import Engine
 from stream.evaluation.experts import Blend, Query
 from stream.events import Learnable
-from stream.learning import als
 from stream.replay import Plan, Replay
+from stream.step import NO_DESCENT, NO_PENALTIES
 from stream.walk.judging import REFRESH_EVENTS
 from stream.walk.values import MODELS, Chosen, Options
 from stream.walk.walk import Walk
@@ -107,6 +107,27 @@ def test_weights_are_learnt_by_the_blend_alone():
         assert any(lists(engine).values()) == moves
 
 
+@pytest.mark.parametrize("ranking", ["blend", "factors"])
+def test_sgd_and_the_blend_share_one_ring_of_recent_items(ranking):
+    engine = engine_with(learning={"algorithm": "sgd"}, ranking={"model": ranking})
+    rows = random_likes(30, 5, 12)
+    liked(engine, Feed(), rows)
+    model = engine.model
+    assert model.globals["recent_state"].tolist() == [30, 30]
+    held = [slot(model.items, row["item_id"]) for row in rows]
+    assert model.globals["recent"][:30].tolist() == held
+    assert model.recent_times[:12].tolist() == np.bincount(held, minlength=12).tolist()
+
+
+@pytest.mark.parametrize("algorithm", ["als", "sgd"])
+def test_norms_follow_the_vectors(algorithm):
+    engine = engine_with(learning={"algorithm": algorithm, "rank": 4})
+    liked(engine, Feed(), random_likes(60, 5, 12))
+    items = engine.model.items
+    norms = np.linalg.norm(items.vectors[: engine.model.item_count], axis=1)
+    np.testing.assert_allclose(items.inverse_norms[: len(norms)] * norms, 1.0, rtol=1e-5)
+
+
 def test_first_likes_teach_what_newcomers_like_and_nothing_else():
     engine, feed = engine_with(), Feed()
     values = engine.model.globals
@@ -154,7 +175,7 @@ def test_strangers_are_ranked_by_what_newcomers_like():
 )
 def test_the_door_refuses_what_the_walk_would_read_wrongly(name, value):
     model, none = engine_with().model, np.zeros(2, np.int64)
-    options = Options(False, False, False, False, 1.0, als.Penalties(0.0, 0.0, 0.0, 1.0, False), 1)
+    options = Options(False, False, False, False, False, 1.0, NO_PENALTIES, NO_DESCENT, 1)
 
     def door(events, ranked):
         chosen = Chosen(ranked, np.zeros(2, np.bool_))
