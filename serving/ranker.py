@@ -139,7 +139,7 @@ def _predict(catalogue: Catalogue, which: slice | I64, user: User, now_ms: int) 
 
 def _blend(blended: Blended, clock: int, which: slice | I64, user: User, now_ms: int) -> F64:
     """Scores float64 of the chosen items by the blend."""
-    direction, sparse = blend.for_user(
+    known = blend.known_of(
         user.vector.reshape(1, -1),
         0,
         user.seen,
@@ -148,16 +148,16 @@ def _blend(blended: Blended, clock: int, which: slice | I64, user: User, now_ms:
         blended.catalogue,
         clock,
         blended.repeats,
-        blended.weights,
         blended.place,
     )
+    direction = blend.direction_of(known, blended.weights)
     items = blended.catalogue
     scores: F64 = blended.scalars[which] + (items.vectors[which] @ direction[0]) * items.inverse_norms[which]
-    added = blend.sparse_scores(sparse, blended.weights)
+    added = blend.sparse_scores(known.sparse, blended.weights)
     if isinstance(which, slice):
-        scores[sparse.items] += added
+        scores[known.sparse.items] += added
     else:
-        place = {item: added[at] for at, item in enumerate(sparse.items.tolist())}
+        place = {item: added[at] for at, item in enumerate(known.sparse.items.tolist())}
         scores += [place.get(item, 0.0) for item in which.tolist()]
     return scores
 

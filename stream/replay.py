@@ -25,6 +25,7 @@ from state.scoring.neighbours import cosine_scores, directed_scores
 from stream.config import LearnerSettings, LearningConfig, SgdConfig
 from stream.effects import Counts
 from stream.evaluation.experts import Blend, Expert, Factors, ItemMean, ItemToItem, Query, popularities
+from stream.evaluation.mistakes import Mistake, Mistakes
 from stream.evaluation.panel import Panel, Scores
 from stream.evaluation.ranking import candidates
 from stream.evaluation.rating import Baseline, Errors, Predictor, Ratings, Recorder, RunningMean
@@ -54,22 +55,28 @@ class Plan:
     """How to score.
 
     One in `sample_every` eligible events, each before it is learnt; items are solved anew at the end of every
-    micro-batch of `batch_events`. `models`: names, all there are by default.
+    micro-batch of `batch_events`. `models`: names, all there are by default. As many of the largest mistakes
+    of `live` as `mistakes` says are explained.
     """
 
     sample_every: int = 1
     batch_events: int = 1
     models: Sequence[str] | None = None
+    mistakes: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """The outcome. `counts` are the live model's steps'; `ratings` are of explicit feedback only."""
+    """The outcome. `counts` are the live model's steps'; `ratings` are of explicit feedback only.
+
+    `mistakes`: the largest first.
+    """
 
     events: int
     scores: Scores
     ratings: Mapping[str, Errors]
     counts: Counts
+    mistakes: Sequence[Mistake] = ()
 
 
 class Replay:
@@ -100,7 +107,9 @@ class Replay:
         self._chosen_at = np.flatnonzero(self._chosen)
         makers = self._makers()
         ranking = [name for name in names if name not in OF_RATINGS]
-        self._panel = Panel({name: makers[name]() for name in ranking}, self._chosen_at, trace)
+        experts = {name: makers[name]() for name in ranking}
+        self._mistakes = self._observer(experts.get(LIVE)) if plan.mistakes else None
+        self._panel = Panel(experts, self._chosen_at, trace, self._mistakes)
         self._counts = Counts()
         self._batch_seq = 0
         self.done = 0
@@ -136,7 +145,8 @@ class Replay:
     def result(self) -> Result:
         """What was measured so far."""
         errors = self._ratings.errors if self._ratings else {}
-        return Result(self.done, self._panel.scores(), errors, self._counts)
+        mistakes = self._mistakes.largest() if self._mistakes else ()
+        return Result(self.done, self._panel.scores(), errors, self._counts, mistakes)
 
     def _names(self) -> Sequence[str]:
         """The models asked for."""
@@ -175,6 +185,14 @@ class Replay:
         model = Model(learning.rank, rows_max, self._items_max, state.history_max, ids_kept)
         recorder = self._recorders[name] = Recorder()
         self._steps[name] = Step(model, create_learner(settings), recorder, settings)
+
+    def _observer(self, live: Expert | None) -> Mistakes:
+        if not isinstance(live, Blend):
+            raise ConfigError(
+                f"mistakes can be explained of {LIVE} alone, where it ranks by the blend: name it among the "
+                'models, with ranking.model = "blend" and learning.feedback = "implicit"'
+            )
+        return Mistakes(self._plan.mistakes, self.model, live)
 
     def _create_ratings(self, names: Sequence[str]) -> Ratings:
         recorders = dict(self._recorders)

@@ -57,6 +57,12 @@ def replay(
     models: Annotated[
         str | None, typer.Option("--models", metavar="A,B,...", help="Models to compare; all by default.")
     ] = None,
+    explain: Annotated[
+        int,
+        typer.Option(
+            "--explain", min=0, max=1_000, metavar="N", help="Take the N largest mistakes of live apart."
+        ),
+    ] = 0,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first bad row, and at a file cut short.")
     ] = False,
@@ -80,7 +86,7 @@ def replay(
     from stream.replay import Plan
 
     settings = settings_of(config, [*(overrides or []), *short_settings(min_value, explicit, repeats)])
-    plan = Plan(sample, batch, [name.strip() for name in models.split(",")] if models else None)
+    plan = Plan(sample, batch, [name.strip() for name in models.split(",")] if models else None, explain)
     if report_directory:
         prepare(report_directory)
     recording = read(file, settings.decode, strict=strict, limit=limit)
@@ -162,7 +168,22 @@ def _print(facts: dict[str, Any]) -> None:
     if "rating" in facts:
         rows = [[name, errors["mae"], errors["rmse"]] for name, errors in facts["rating"]["models"].items()]
         print_table(("model (ratings)", "MAE", "RMSE"), rows, title="ratings")
+    if facts.get("mistakes"):
+        _print_mistakes(facts["mistakes"])
     print_fields(facts["protocol"])
+
+
+def _print_mistakes(mistakes: list[dict[str, Any]]) -> None:
+    """Two rows each: the item that was wanted, and the one that was ranked first instead."""
+    rows = []
+    for mistake in mistakes:
+        for rank, told in ((mistake["rank"], mistake["wanted"]), (1, mistake["first"])):
+            because = ", ".join(f"{item} {value:+.2f}" for item, value in told["because"].items())
+            parts = [f"{value:+.2f}" for value in told["parts"].values()]
+            rows.append([mistake["event"], mistake["user"] or "", told["item"], f"{rank:g}", *parts, because])
+    names = mistakes[0]["wanted"]["parts"]
+    columns = ("event", "user", "item", "rank", *names, "neighbours by item")
+    print_table(columns, rows, title="the largest mistakes: what was wanted, and what was ranked first")
 
 
 def _between(interval: tuple[float, float] | None) -> str:

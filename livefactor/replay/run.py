@@ -136,6 +136,8 @@ def report(
         "protocol": protocol(settings, plan, k),
         "ranking": {**ranking(result.scores, k), "weights": _flat(measured.weights)},
     }
+    if plan.mistakes:
+        facts["mistakes"] = [asdict(mistake) for mistake in result.mistakes]
     if settings.learning.feedback == "explicit":
         models = {name: {"mae": errors.mae, "rmse": errors.rmse} for name, errors in result.ratings.items()}
         facts["rating"] = {"models": models}

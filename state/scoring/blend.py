@@ -230,15 +230,6 @@ def sparse_features(sparse: Sparse, at: int, out: F64) -> None:
 
 
 @numba.njit(cache=True)
-def query(user_interests: F32, weights: F64, out: F32) -> None:
-    """out := sum_v w_v b_v, float32 [r]: the vector whose inner product with ŷ is the dense part."""
-    out[:] = 0
-    for v in range(user_interests.shape[0]):
-        for b in range(len(out)):
-            out[b] += np.float32(weights[v]) * user_interests[v, b]
-
-
-@numba.njit(cache=True)
 def sparse_scores(sparse: Sparse, weights: F64) -> F64:
     """What the sparse part adds to the score of each of its items, float64 [m]."""
     of_sparse = weights[NEIGHBOURS : SIZE_REPEATS if sparse.repeats else SIZE]
@@ -252,24 +243,20 @@ def sparse_scores(sparse: Sparse, weights: F64) -> F64:
     return added
 
 
-@numba.njit(cache=True)
-def score_all(
-    catalogue: Catalogue, direction: F32, scalars: F64, sparse: Sparse, weights: F64, out: F64
-) -> None:
-    """Score of the first items, as many as `out` float64 [items] has room for, for one user.
+class Known(NamedTuple):
+    """What is known of one user.
 
-    `direction` float32 [1, r] is the user's `query`; `scalars` float64 [items] are `popularity.scalars`.
+    `interests` float32 [6, r], the items `last` liked, int64 [<= 5], newest first, and those with a sparse
+    part.
     """
-    for item in range(len(out)):
-        product = dot(catalogue.vectors, item, direction, 0)
-        out[item] = product * catalogue.inverse_norms[item] + scalars[item]
-    added = sparse_scores(sparse, weights)
-    for at in range(len(added)):
-        out[sparse.items[at]] += added[at]
+
+    interests: F32
+    last: I64
+    sparse: Sparse
 
 
 @numba.njit(cache=True)
-def for_user(
+def known_of(
     user_vectors: F32,
     user: int,
     history: U32,
@@ -278,18 +265,40 @@ def for_user(
     catalogue: Catalogue,
     clock: int,
     repeats: bool,
-    weights: F64,
     place: I32,
-) -> tuple[F32, Sparse]:
-    """What `score_all` needs of the user `user_vectors`[user] with this history (uint32 and float32 [h]).
+) -> Known:
+    """What is known of the user `user_vectors`[user] with this history, uint32 and float32 [h].
 
-    The last event was `gap_ms` ago; `clock` is the number of events learnt. Returns direction and `Sparse`.
+    The last event was `gap_ms` ago; `clock` is the number of events learnt; `place` as in `sparse_part`.
     """
     last = last_liked(history, strengths)
     user_pace = pace(gap_ms)
     user_interests = np.empty((INTERESTS, user_vectors.shape[1]), np.float32)
     interests(user_vectors, user, catalogue, last, user_pace, user_interests)
     sparse = sparse_part(catalogue, last, history, np.float64(clock), user_pace, repeats, place)
-    direction = np.empty((1, user_vectors.shape[1]), np.float32)
-    query(user_interests, weights, direction[0])
-    return direction, sparse
+    return Known(user_interests, last, sparse)
+
+
+@numba.njit(cache=True)
+def direction_of(known: Known, weights: F64) -> F32:
+    """sum_v w_v b_v, float32 [1, r]: the vector whose inner product with ŷ is the dense part."""
+    direction = np.zeros((1, known.interests.shape[1]), np.float32)
+    for v in range(INTERESTS):
+        for b in range(direction.shape[1]):
+            direction[0, b] += np.float32(weights[v]) * known.interests[v, b]
+    return direction
+
+
+@numba.njit(cache=True)
+def score_all(catalogue: Catalogue, known: Known, scalars: F64, weights: F64, out: F64) -> None:
+    """Score of the first items, as many as `out` float64 [items] has room for, for one user.
+
+    `scalars` float64 [items] are `popularity.scalars`.
+    """
+    direction = direction_of(known, weights)
+    for item in range(len(out)):
+        product = dot(catalogue.vectors, item, direction, 0)
+        out[item] = product * catalogue.inverse_norms[item] + scalars[item]
+    added = sparse_scores(known.sparse, weights)
+    for at in range(len(added)):
+        out[known.sparse.items[at]] += added[at]

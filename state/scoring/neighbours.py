@@ -33,7 +33,23 @@ NAMES = (
 )
 """What a candidate's strengths become: see `features`."""
 
+STRENGTH_OF = (0, 0, 1, 1, 3, 3, 2, 2)
+"""Of which strength each is made."""
+
 FEATURES = len(NAMES)
+
+
+@numba.njit(cache=True)
+def strengths_of(
+    lists: Lists, counts: F64, owner: int, slot: int, q: int
+) -> tuple[float, float, float, float]:
+    """What one entry of a list, that of the user's last item but `q`, gives to a1, a2, a3 and a4."""
+    forward = np.float64(lists.forward[owner, slot])
+    backward = np.float64(lists.backward[owner, slot])
+    share = UNIT * WEIGHTS[q] / (counts[owner] + PRIOR_EVENTS)
+    root = UNIT * WEIGHTS[q] / np.sqrt(max(counts[owner], 1.0))
+    after = share * forward
+    return after if q == 0 else 0.0, after, root * (forward + 0.5 * backward), share * backward
 
 
 @numba.njit(cache=True)
@@ -47,8 +63,6 @@ def gather(lists: Lists, counts: F64, last: I64, place: I32, union: I64, strengt
     size = 0
     for q in range(len(last)):
         owner = last[q]
-        share = UNIT * WEIGHTS[q] / (counts[owner] + PRIOR_EVENTS)
-        root = UNIT * WEIGHTS[q] / np.sqrt(max(counts[owner], 1.0))
         for slot in range(lists.length[owner]):
             item = np.int64(lists.other[owner, slot])
             at = int(place[item])
@@ -58,13 +72,11 @@ def gather(lists: Lists, counts: F64, last: I64, place: I32, union: I64, strengt
                 union[at] = item
                 strengths[at, :] = 0.0
                 size += 1
-            forward = np.float64(lists.forward[owner, slot])
-            backward = np.float64(lists.backward[owner, slot])
-            if q == 0:
-                strengths[at, 0] = share * forward
-            strengths[at, 1] += share * forward
-            strengths[at, 2] += root * (forward + 0.5 * backward)
-            strengths[at, 3] += share * backward
+            a1, a2, a3, a4 = strengths_of(lists, counts, owner, slot, q)
+            strengths[at, 0] += a1
+            strengths[at, 1] += a2
+            strengths[at, 2] += a3
+            strengths[at, 3] += a4
     for at in range(size):
         place[union[at]] = -1
     return size

@@ -18,6 +18,7 @@ from state.arrays import F32, F64, I64
 from state.kernels import dot
 from state.model import Model
 from state.scoring import blend, factors, popularity
+from state.scoring.explanation import Explanation, explain
 from state.scoring.popularity import half_life
 from stream.evaluation.ranking import Answer
 from stream.walk.judging import REFRESH_EVENTS
@@ -79,8 +80,20 @@ class Blend:
         self._refresh()
         if query.user < 0:
             return Answer(self._for_newcomers[: query.items], are_counts=False)
-        weights = model.globals["weights"]
-        direction, sparse = blend.for_user(
+        blend.score_all(model.catalogue, self._known(query), self._scalars, model.globals["weights"], scores)
+        return Answer(scores, are_counts=False)
+
+    def explain(self, query: Query, item: int) -> Explanation:
+        """The parts of an item's score, as the last `answer` to that query had it."""
+        model = self._model
+        if query.user < 0:
+            return Explanation(0.0, 0.0, {}, float(self._for_newcomers[item]), 0.0)
+        popular = float(self._scalars[item])
+        return explain(self._known(query), model.catalogue, model.globals["weights"], popular, item)
+
+    def _known(self, query: Query) -> blend.Known:
+        model = self._model
+        known: blend.Known = blend.known_of(
             model.users.vectors,
             query.user,
             *model.users.history(query.user),
@@ -88,11 +101,9 @@ class Blend:
             model.catalogue,
             model.clock,
             self._repeats,
-            weights,
             self._place,
         )
-        blend.score_all(model.catalogue, direction, self._scalars, sparse, weights, scores)
-        return Answer(scores, are_counts=False)
+        return known
 
     def learn(self, users: I64, items: I64) -> None:
         """The step does that; the popularity of what was liked is brought up to date."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from state.arrays import F32, I64, Mask
 from stream.evaluation.experts import Expert, Query
+from stream.evaluation.mistakes import Mistakes
 from stream.evaluation.ranking import Calibration, middle_rank
 from stream.evaluation.trace import Trace
 
@@ -28,10 +29,16 @@ class Scores:
 class Panel:
     """Experts by name, with room for the ranks of `events` int64 [n]; two names may share an expert.
 
-    `trace` observes the first one's answers.
+    `trace` observes the first one's answers, `mistakes` those of its own expert.
     """
 
-    def __init__(self, experts: Mapping[str, Expert], events: I64, trace: Trace | None = None) -> None:
+    def __init__(
+        self,
+        experts: Mapping[str, Expert],
+        events: I64,
+        trace: Trace | None = None,
+        mistakes: Mistakes | None = None,
+    ) -> None:
         self._experts: Sequence[Expert] = list(dict.fromkeys(experts.values()))
         self._row_of = {name: self._experts.index(expert) for name, expert in experts.items()}
         self._calibrations = [Calibration() for _ in self._experts]
@@ -39,17 +46,21 @@ class Panel:
         self._ranks = np.empty((len(self._experts), len(events)), np.float32)
         self._losses = np.empty_like(self._ranks)
         self._asked = 0
-        self._trace = trace
+        self._trace, self._mistakes = trace, mistakes
 
     def ask(self, query: Query, item: int, candidate: Mask, warm: bool) -> None:
         """Rank `item`, one of the candidates (bool [items]), by every expert."""
+        event = int(self._events[self._asked])
         self._warm[self._asked] = warm
         for row, (expert, calibration) in enumerate(zip(self._experts, self._calibrations, strict=True)):
             answer = expert.answer(query)
             if row == 0 and self._trace:
-                self._trace.observe(int(self._events[self._asked]), answer, calibration, item, candidate)
-            self._ranks[row, self._asked] = middle_rank(answer.scores, item, candidate)
-            self._losses[row, self._asked] = calibration.loss(answer, item, candidate)
+                self._trace.observe(event, answer, calibration, item, candidate)
+            rank = middle_rank(answer.scores, item, candidate)
+            loss = calibration.loss(answer, item, candidate)
+            if self._mistakes and expert is self._mistakes.expert:
+                self._mistakes.observe(event, query, answer, item, candidate, rank, loss)
+            self._ranks[row, self._asked], self._losses[row, self._asked] = rank, loss
         self._asked += 1
 
     def miss(self) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from state.arrays import F32, F64, I32, I64, U32
 from state.kernels import GOLDEN, below, dot, fraction, mix
 from state.scoring import blend, popularity
-from state.scoring.blend import Catalogue, Sparse
+from state.scoring.blend import Catalogue, Known, Sparse
 from stream.learning.recent import Recent
 
 UNIFORM, RECENT, NEIGHBOURING = 5, 5, 10
@@ -220,8 +220,7 @@ def newton_step(learnt: Weights, candidates: F64, log_expected: F64) -> None:
 def learn(
     learnt: Weights,
     catalogue: Catalogue,
-    user_interests: F32,
-    sparse: Sparse,
+    known: Known,
     positive: int,
     excluded: U32,
     clock: int,
@@ -233,14 +232,15 @@ def learn(
 ) -> None:
     """Move the weights by one event, before anything else has learnt from it.
 
-    `sparse` and `user_interests` float32 [6, r] are the user's before the event; `excluded` uint32 [h] is
-    the history where items already seen are no candidates, else empty; `place` is scratch as elsewhere.
+    `known` is the user before the event; `excluded` uint32 [h] is the history where items already seen are no
+    candidates, else empty; `place` is scratch as elsewhere.
     """
+    sparse = known.sparse
     for at in range(len(sparse.items)):
         place[sparse.items[at]] = at
     chosen = sample(position, seed, positive, excluded, item_count, recent, sparse.items, sparse.draws, place)
     if len(chosen.items) > 1:
-        rows = features(chosen.items, catalogue, user_interests, clock, sparse, place)
+        rows = features(chosen.items, catalogue, known.interests, clock, sparse, place)
         newton_step(learnt, rows, chosen.log_expected)
     for item in sparse.items:
         place[item] = -1

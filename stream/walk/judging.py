@@ -1,11 +1,10 @@
 """Judging an event before it is learnt: the rank of its item by the live score and by popularity."""
 
 import numba
-import numpy as np
 
 from state.arrays import U32
 from state.scoring import blend, factors, popularity
-from state.scoring.blend import Sparse
+from state.scoring.blend import Known
 from stream.evaluation.ranking import candidates, count_loss, middle_rank, softmax_loss
 from stream.walk.values import Items, Room, Shared, Users, Walked
 
@@ -14,8 +13,8 @@ REFRESH_EVENTS = 100
 
 
 @numba.njit(cache=True)
-def score_by_blend(user: int, users: Users, items: Items, shared: Shared, sparse: Sparse, room: Room) -> None:
-    """Scores of all items for a user into `room.scores`, from `room.interests` and the `sparse` part."""
+def score_by_blend(known: Known, items: Items, shared: Shared, room: Room) -> None:
+    """Scores of all items for a user into `room.scores`."""
     catalogue, clock = items.catalogue, shared.clock[0]
     count = int(shared.born[1])
     weights = shared.learnt.weights
@@ -28,9 +27,7 @@ def score_by_blend(user: int, users: Users, items: Items, shared: Shared, sparse
             room.scalars[:count],
         )
         room.refreshed_at[0] = clock
-    direction = np.empty((1, users.vectors.shape[1]), np.float32)
-    blend.query(room.interests, weights, direction[0])
-    blend.score_all(catalogue, direction, room.scalars, sparse, weights, room.scores[:count])
+    blend.score_all(catalogue, known, room.scalars, weights, room.scores[:count])
 
 
 @numba.njit(cache=True)

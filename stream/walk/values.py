@@ -187,7 +187,6 @@ class Room(NamedTuple):
 
     of_users: als.Scratch
     of_items: als.Scratch
-    interests: F32
     scalars: F64
     scores: F64
     candidate: Mask

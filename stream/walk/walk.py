@@ -138,7 +138,6 @@ def _room(users: Users, items: Items, shared: Shared, options: Options, chosen: 
     room = Room(
         als.scratch(rank, longest),
         als.scratch(rank, longest),
-        np.zeros((blend.INTERESTS, rank), np.float32),
         np.empty(_most_items(shared, chosen), np.float64),
         np.empty(_most_items(shared, chosen), np.float64),
         np.empty(_most_items(shared, chosen), np.bool_),
@@ -190,21 +189,18 @@ def _like(
         judge_by_factors(e, user, item, excluded, users, items, shared, room, walked)
         return
     catalogue, clock = items.catalogue, shared.clock[0]
-    last = blend.last_liked(history, strengths)
-    user_pace = blend.pace(events.times_ms[e] - users.last_event_ms[user])
-    blend.interests(users.vectors, user, catalogue, last, user_pace, room.interests)
-    sparse = blend.sparse_part(
-        catalogue, last, history, np.float64(clock), user_pace, options.repeats, items.place
+    gap_ms = events.times_ms[e] - users.last_event_ms[user]
+    known = blend.known_of(
+        users.vectors, user, history, strengths, gap_ms, catalogue, clock, options.repeats, items.place
     )
     if chosen.ranked[e]:
-        score_by_blend(user, users, items, shared, sparse, room)
+        score_by_blend(known, items, shared, room)
         judge(e, item, excluded, items, shared, room, walked)
     if teaches:
         learning.learn(
             shared.learnt,
             catalogue,
-            room.interests,
-            sparse,
+            known,
             item,
             excluded,
             clock,

@@ -86,6 +86,19 @@ def test_two_processes_agree(events: Path):
     assert one["ranking"] == other["ranking"]
 
 
+def test_the_largest_mistakes_are_told_in_both_forms(events: Path):
+    found = facts(events, "--models", "live", "--explain", 2)["mistakes"]
+    assert len(found) == 2
+    told = replay(events, "--models", "live", "--explain", 2)
+    rows = [line.split("\t") for line in told.stdout.splitlines()]
+    start = next(at for at, row in enumerate(rows) if row[:4] == ["event", "user", "item", "rank"])
+    wanted = [(str(each["event"]), each["wanted"]["item"]) for each in found]
+    assert [(row[0], row[2]) for row in rows[start + 1 : start + 5 : 2]] == wanted
+    refused = replay(events, "--explain", 2, "--set", "ranking.model=factors")
+    assert refused.returncode == 2
+    assert 'with ranking.model = "blend"' in refused.stderr
+
+
 def test_people_get_tables_and_the_protocol(events: Path):
     done = replay(events, "--models", "live,popularity", "--progress", "--set", "learning.rank=2")
     assert done.returncode == 0

@@ -83,13 +83,15 @@ class World:
         blend.interests(self.user_vectors, user, self.catalogue, self.last(user), PACE, out)
         return out
 
+    def known(self, user, repeats):
+        return blend.Known(self.interests(user), self.last(user), self.sparse(user, repeats))
+
     def learn(self, learnt, user, item, position, repeats=False):
         excluded = np.zeros(0, np.uint32) if repeats else self.history(user)
         learning.learn(
             learnt,
             self.catalogue,
-            self.interests(user),
-            self.sparse(user, repeats),
+            self.known(user, repeats),
             item,
             excluded,
             self.events,
@@ -120,14 +122,13 @@ class World:
         return np.array(rows)
 
     def scores(self, user, weights, repeats):
-        direction, scalars = np.empty((1, RANK), np.float32), np.empty(ITEMS)
-        blend.query(self.interests(user), weights, direction[0])
+        scalars = np.empty(ITEMS)
         of_popularity = weights[blend.POPULARITY : blend.NEIGHBOURS]
         popularity.scalars(
             self.catalogue.counts, self.catalogue.counted_at, self.events, of_popularity, scalars
         )
         out = np.full(ITEMS, np.nan)
-        blend.score_all(self.catalogue, direction, scalars, self.sparse(user, repeats), weights, out)
+        blend.score_all(self.catalogue, self.known(user, repeats), scalars, weights, out)
         return out
 
 

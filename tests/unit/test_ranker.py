@@ -166,7 +166,7 @@ def brute_force(catalogue: Catalogue, user: User, now_ms: int) -> np.ndarray:
     assert catalogue.blended is not None
     blended = catalogue.blended
     out = np.zeros(ITEMS)
-    direction, sparse = blend.for_user(
+    known = blend.known_of(
         user.vector.reshape(1, -1),
         0,
         user.seen,
@@ -175,10 +175,9 @@ def brute_force(catalogue: Catalogue, user: User, now_ms: int) -> np.ndarray:
         blended.catalogue,
         catalogue.clock,
         blended.repeats,
-        blended.weights,
         blended.place,
     )
-    blend.score_all(blended.catalogue, direction, blended.scalars, sparse, blended.weights, out)
+    blend.score_all(blended.catalogue, known, blended.scalars, blended.weights, out)
     return out
 
 
