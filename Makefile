@@ -22,7 +22,7 @@ INTERPRETED_CACHE_DIR := $(CURDIR)/.cache/numba-interpreted/$(SOURCES)
 export KILLS
 
 KERNEL_TESTS := $(addsuffix .py,$(addprefix tests/unit/test_,als blend codec decode event_ids experts factors gramian \
-	maps neighbour_rows kinds neighbours popularity prequential ranker ranking rating sampling sgd trace))
+	maps inner_product neighbour_rows kinds neighbours popularity prequential ranker ranking rating sampling sgd trace))
 # Minutes when interpreted; test_maps and test_codec interpret the same kernels.
 SLOW_INTERPRETED := tests/unit/test_factors.py
 PYTEST := $(BIN)/python -m pytest -q

@@ -104,10 +104,8 @@ def has_taste(user: User | None) -> TypeGuard[User]:
 
 def recommend(catalogue: Catalogue, user: User | None, k: int, include_seen: bool, now_ms: int) -> Ranking:
     """The best `k` items for a user, fewer when the catalogue has fewer; ties by the lower ordinal."""
-    if has_taste(user):
-        scores = _predict(catalogue, slice(None), user, now_ms)
-    else:
-        scores = catalogue.popularity_scores.copy()
+    popular = catalogue.popularity_scores
+    scores = _predict_all(catalogue, user, now_ms) if has_taste(user) else popular.copy()
     repeats = catalogue.blended is not None and catalogue.blended.repeats
     if user is not None and not include_seen and not repeats:
         scores[user.seen] = -np.inf
@@ -120,7 +118,7 @@ def score(catalogue: Catalogue, user: User | None, ordinals: I64, now_ms: int) -
     known = ordinals >= 0
     scores = np.full(len(ordinals), _level(catalogue, user), np.float32)
     if has_taste(user):
-        scores[known] = _predict(catalogue, ordinals[known], user, now_ms)
+        scores[known] = _predict_some(catalogue, user, ordinals[known], now_ms)
     elif catalogue.mean is None:
         scores[known] = catalogue.popularity_scores[ordinals[known]]
     else:
@@ -128,18 +126,37 @@ def score(catalogue: Catalogue, user: User | None, ordinals: I64, now_ms: int) -
     return scores
 
 
-def _predict(catalogue: Catalogue, which: slice | I64, user: User, now_ms: int) -> F32 | F64:
-    """Scores of the chosen items for a user."""
-    if catalogue.blended is not None:
-        return _blend(catalogue.blended, catalogue.clock, which, user, now_ms)
-    scores = factors.fast_scores(user.vector, catalogue.vectors[which], catalogue.bias[which])
-    scores += np.float32(_level(catalogue, user))
-    return scores
+def _predict_all(catalogue: Catalogue, user: User, now_ms: int) -> F64:
+    """Scores float64 [n] of all items for a user."""
+    out = np.empty(len(catalogue), np.float64)
+    blended = catalogue.blended
+    if blended is not None:
+        known = _known(blended, catalogue.clock, user, now_ms)
+        blend.score_all(blended.catalogue, known, blended.scalars, blended.weights, out)
+    else:
+        factors.score_all(user.vector.reshape(1, -1), 0, catalogue.vectors, catalogue.bias, out)
+        out += _level(catalogue, user)
+    return out
 
 
-def _blend(blended: Blended, clock: int, which: slice | I64, user: User, now_ms: int) -> F64:
-    """Scores float64 of the chosen items by the blend."""
-    known = blend.known_of(
+def _predict_some(catalogue: Catalogue, user: User, items: I64, now_ms: int) -> F64:
+    """Scores float64 [m] of some items for a user, to the bit as `_predict_all` has them."""
+    out = np.empty(len(items), np.float64)
+    blended = catalogue.blended
+    if blended is not None:
+        known = _known(blended, catalogue.clock, user, now_ms)
+        blend.score_some(
+            blended.catalogue, known, blended.scalars, blended.weights, items, blended.place, out
+        )
+    else:
+        vector = user.vector.reshape(1, -1)
+        factors.score_some(vector, 0, catalogue.vectors, catalogue.bias, items, out)
+        out += _level(catalogue, user)
+    return out
+
+
+def _known(blended: Blended, clock: int, user: User, now_ms: int) -> blend.Known:
+    known: blend.Known = blend.known_of(
         user.vector.reshape(1, -1),
         0,
         user.seen,
@@ -150,16 +167,7 @@ def _blend(blended: Blended, clock: int, which: slice | I64, user: User, now_ms:
         blended.repeats,
         blended.place,
     )
-    direction = blend.direction_of(known, blended.weights)
-    items = blended.catalogue
-    scores: F64 = blended.scalars[which] + (items.vectors[which] @ direction[0]) * items.inverse_norms[which]
-    added = blend.sparse_scores(known.sparse, blended.weights)
-    if isinstance(which, slice):
-        scores[known.sparse.items] += added
-    else:
-        place = {item: added[at] for at, item in enumerate(known.sparse.items.tolist())}
-        scores += [place.get(item, 0.0) for item in which.tolist()]
-    return scores
+    return known
 
 
 def _level(catalogue: Catalogue, user: User | None) -> float:

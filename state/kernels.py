@@ -1,17 +1,14 @@
-"""Compiled mathematics that only reads: hashes of ids and positions, inner products."""
+"""Compiled mathematics that only reads: hashes of ids and positions, and draws by them."""
 
 from collections.abc import Sequence
 
 import numba
 import numpy as np
 
-from state.arrays import F32, I32, I64, U8, U64
+from state.arrays import I32, I64, U8, U64
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """Increment of SplitMix64 (Steele, Lea and Flood 2014)."""
-
-LANES = 8
-"""Partial sums of a dot product: independent, so that they overlap, and always added alike."""
 
 
 @numba.njit(cache=True, inline="always")
@@ -71,26 +68,3 @@ def spans(ids: Sequence[bytes]) -> tuple[U8, I64, I32, U64]:
     start = np.cumsum(length, dtype=np.int64) - length
     buffer = np.frombuffer(b"".join(ids), np.uint8)
     return buffer, start, length, hash_spans(buffer, start, length)
-
-
-@numba.njit(cache=True)
-def dot(a: F32, i: int, b: F32, j: int) -> float:
-    """Inner product of a[i] and b[j]: the same bits everywhere, unlike a BLAS on several threads."""
-    # Unsigned indices spare the compiled code its tests for negative ones.
-    row, other, rank = np.uint64(i), np.uint64(j), np.uint64(a.shape[1])
-    whole = rank - rank % np.uint64(LANES)
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0)
-    for k0 in range(np.uint64(0), whole, np.uint64(LANES)):
-        k1, k2, k3 = k0 + np.uint64(1), k0 + np.uint64(2), k0 + np.uint64(3)
-        k4, k5, k6, k7 = k0 + np.uint64(4), k0 + np.uint64(5), k0 + np.uint64(6), k0 + np.uint64(7)
-        s0 += a[row, k0] * b[other, k0]
-        s1 += a[row, k1] * b[other, k1]
-        s2 += a[row, k2] * b[other, k2]
-        s3 += a[row, k3] * b[other, k3]
-        s4 += a[row, k4] * b[other, k4]
-        s5 += a[row, k5] * b[other, k5]
-        s6 += a[row, k6] * b[other, k6]
-        s7 += a[row, k7] * b[other, k7]
-    for k in range(whole, rank):
-        s0 += a[row, k] * b[other, k]
-    return np.float64(((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)))

@@ -22,7 +22,7 @@ import numba
 import numpy as np
 
 from state.arrays import F32, F64, I32, I64, U32
-from state.kernels import dot
+from state.inner_product import dot
 from state.neighbours import LAST, Lists
 from state.scoring import neighbours, popularity
 
@@ -290,6 +290,13 @@ def direction_of(known: Known, weights: F64) -> F32:
 
 
 @numba.njit(cache=True)
+def _dense(catalogue: Catalogue, item: int, direction: F32, scalars: F64) -> float:
+    """What an item scores without the sparse part."""
+    product = dot(catalogue.vectors, item, direction, 0)
+    return float(product * catalogue.inverse_norms[item] + scalars[item])
+
+
+@numba.njit(cache=True)
 def score_all(catalogue: Catalogue, known: Known, scalars: F64, weights: F64, out: F64) -> None:
     """Score of the first items, as many as `out` float64 [items] has room for, for one user.
 
@@ -297,8 +304,27 @@ def score_all(catalogue: Catalogue, known: Known, scalars: F64, weights: F64, ou
     """
     direction = direction_of(known, weights)
     for item in range(len(out)):
-        product = dot(catalogue.vectors, item, direction, 0)
-        out[item] = product * catalogue.inverse_norms[item] + scalars[item]
+        out[item] = _dense(catalogue, item, direction, scalars)
     added = sparse_scores(known.sparse, weights)
     for at in range(len(added)):
         out[known.sparse.items[at]] += added[at]
+
+
+@numba.njit(cache=True)
+def score_some(
+    catalogue: Catalogue, known: Known, scalars: F64, weights: F64, items: I64, place: I32, out: F64
+) -> None:
+    """Score of each of `items` int64 [n], into `out` float64 [n]: the same as among all.
+
+    `place` int32 [items] is scratch, -1 everywhere before and after.
+    """
+    direction = direction_of(known, weights)
+    added = sparse_scores(known.sparse, weights)
+    for at in range(len(added)):
+        place[known.sparse.items[at]] = at
+    for n in range(len(items)):
+        out[n] = _dense(catalogue, items[n], direction, scalars)
+        if place[items[n]] >= 0:
+            out[n] += added[place[items[n]]]
+    for item in known.sparse.items:
+        place[item] = -1

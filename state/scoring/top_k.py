@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from state.arrays import F32, F64, I64
+from state.arrays import F64, I64
 
 
 @numba.njit(cache=True, inline="always")
@@ -13,7 +13,7 @@ def _worse(score_a: float, slot_a: int, score_b: float, slot_b: int) -> bool:
 
 
 @numba.njit(cache=True)
-def _sink(heap: I64, size: int, scores: F32 | F64, at: int) -> None:
+def _sink(heap: I64, size: int, scores: F64, at: int) -> None:
     """Restore the heap, whose root is the worst, below position `at`."""
     slot = heap[at]
     while True:
@@ -31,10 +31,10 @@ def _sink(heap: I64, size: int, scores: F32 | F64, at: int) -> None:
 
 
 @numba.njit(cache=True)
-def top_k(scores: F32 | F64, k: int) -> I64:
+def top_k(scores: F64, k: int) -> I64:
     """Slots of the `k` highest scores, best first, ties by the lower slot; int64 [min(k, finite scores)].
 
-    `scores` float [n]; an entry that is NaN or infinite is never chosen, so `-inf` marks what is
+    `scores` float64 [n]; an entry that is NaN or infinite is never chosen, so `-inf` marks what is
     left out. One pass with a heap of the best so far: O(n + m log k) for m improvements.
     """
     heap = np.empty(max(0, min(k, len(scores))), np.int64)
@@ -56,7 +56,7 @@ def top_k(scores: F32 | F64, k: int) -> I64:
 
 
 @numba.njit(cache=True)
-def _unload(heap: I64, size: int, scores: F32 | F64, is_heap: bool) -> I64:
+def _unload(heap: I64, size: int, scores: F64, is_heap: bool) -> I64:
     """Heap contents, best first; empties the heap."""
     if not is_heap:
         for at in range(size // 2 - 1, -1, -1):

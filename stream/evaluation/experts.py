@@ -15,7 +15,7 @@ import numpy as np
 
 from state import neighbours
 from state.arrays import F32, F64, I64
-from state.kernels import dot
+from state.inner_product import dot
 from state.model import Model
 from state.scoring import blend, factors, popularity
 from state.scoring.explanation import Explanation, explain

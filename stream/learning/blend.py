@@ -18,7 +18,8 @@ import numba
 import numpy as np
 
 from state.arrays import F32, F64, I32, I64, U32
-from state.kernels import GOLDEN, below, dot, fraction, mix
+from state.inner_product import dot
+from state.kernels import GOLDEN, below, fraction, mix
 from state.scoring import blend, popularity
 from state.scoring.blend import Catalogue, Known, Sparse
 from stream.learning.recent import Recent

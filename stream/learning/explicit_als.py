@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from state.arrays import F32, F64, I64, U8, Mask
-from state.kernels import dot
+from state.inner_product import dot
 from stream.events import Learnable
 from stream.learning import refusal
 from stream.learning.normal_equations import Equations, equations, minimise

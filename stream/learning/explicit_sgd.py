@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from state.arrays import F64, U8
-from state.kernels import dot
+from state.inner_product import dot
 from stream.events import Learnable
 from stream.learning import refusal, sgd
 from stream.learning.running_mean import mean_with, mean_without

@@ -7,7 +7,8 @@ import numba
 import numpy as np
 
 from state.arrays import F32, U8
-from state.kernels import GOLDEN, below, dot, fraction, mix
+from state.inner_product import dot
+from state.kernels import GOLDEN, below, fraction, mix
 from state.scoring.blend import inverse_norm
 from stream.learning import refusal, sgd
 from stream.learning.recent import Recent

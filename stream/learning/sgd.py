@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from state.arrays import F32
-from state.kernels import dot
+from state.inner_product import dot
 from state.prefetch import prefetch
 from stream.events import Learnable
 from stream.learning import refusal
