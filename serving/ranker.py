@@ -104,8 +104,10 @@ def has_taste(user: User | None) -> TypeGuard[User]:
 
 def recommend(catalogue: Catalogue, user: User | None, k: int, include_seen: bool, now_ms: int) -> Ranking:
     """The best `k` items for a user, fewer when the catalogue has fewer; ties by the lower ordinal."""
-    popular = catalogue.popularity_scores
-    scores = _predict_all(catalogue, user, now_ms) if has_taste(user) else popular.copy()
+    if not has_taste(user):
+        scores = catalogue.popularity_scores.copy()
+    else:
+        scores = _predict_all(catalogue, user, now_ms)
     repeats = catalogue.blended is not None and catalogue.blended.repeats
     if user is not None and not include_seen and not repeats:
         scores[user.seen] = -np.inf

@@ -147,8 +147,9 @@ class Step:
         learnt = _kept(events, walked)
         learns = len(learnt.users) and not self.frozen
         changed = self.learner.learn(model, learnt, recalled) if learns else _nothing()
-        touched = np.flatnonzero(walked.touched)
-        changed = replace(changed, items=np.union1d(changed.items, touched))
+        if self.learner.descent is not None:
+            # Negatives have moved too.
+            changed = replace(changed, items=np.union1d(changed.items, np.flatnonzero(walked.touched)))
         self._evaluator.record(walked, changed.predictions, learnt)
         if self.frozen:
             return changed

@@ -12,8 +12,8 @@ from stream.evaluation.mistakes import PARTS
 from stream.replay import Plan, Replay
 
 
-def replay_of(rows, plan=None, **sections):
-    replay = Replay(stream(rows), settings(**sections), plan or Plan(models=["live"]))
+def replay_of(events, plan=None, **sections):
+    replay = Replay(events, settings(**sections), plan or Plan(models=["live"]))
     while replay.advance():
         pass
     return replay
@@ -23,7 +23,7 @@ def replay_of(rows, plan=None, **sections):
 def learnt(request):
     """(model, expert, whether items come again) after 400 likes, with weights of every sign."""
     repeats = request.param
-    replay = replay_of(random_likes(400, 12, 30), ranking={"repeats": repeats})
+    replay = replay_of(stream(random_likes(400, 12, 30)), ranking={"repeats": repeats})
     weights = replay.model.globals["weights"]
     weights[:] = np.random.default_rng(3).normal(size=len(weights))
     return replay.model, Blend(replay.model, repeats), repeats
@@ -87,11 +87,7 @@ def test_every_feature_is_of_the_strength_that_it_is_said_to_be_of():
 
 def test_what_neighbours_say_is_shared_as_each_contributed():
     """Of what `z` owes to its neighbours, `x`, which it followed twice as often, has the larger part."""
-    seen = pairs("ax az bx bz cy cz dx ex ey")
-    replay = Replay(seen, settings(), Plan(models=["live"]))
-    while replay.advance():
-        pass
-    model = replay.model
+    model = replay_of(pairs("ax az bx bz cy cz dx ex ey")).model
     x, y, z = (model.items.find_ids([name])[0] for name in (b"x", b"y", b"z"))
     slot = int(model.users.find_ids([b"e"])[0])
     weights = np.zeros(blend.SIZE_REPEATS)
@@ -114,10 +110,10 @@ def test_what_neighbours_say_is_shared_as_each_contributed():
 
 def test_the_largest_mistakes_are_kept_and_told():
     events = random_likes(300, 12, 30)
-    replay = replay_of(events, Plan(models=["popularity", "live"], mistakes=5))
+    replay = replay_of(stream(events), Plan(models=["popularity", "live"], mistakes=5))
     result = replay.result()
     ranks = result.scores.ranks["live"]
-    everything = replay_of(events, Plan(models=["live"], mistakes=300)).result().mistakes
+    everything = replay_of(stream(events), Plan(models=["live"], mistakes=300)).result().mistakes
     assert result.mistakes == everything[:5]
     assert len(everything) == np.count_nonzero((ranks > 1) & np.isfinite(ranks))
     sizes = [mistake.first.score - mistake.wanted.score for mistake in everything]

@@ -190,3 +190,6 @@ def test_the_door_refuses_what_the_walk_would_read_wrongly(name, value):
         door(whole._replace(**{name: value}), whole.remove)
     with pytest.raises(AssertionError):
         door(whole, whole.remove[:1])
+    model.globals["recent_state"][:] = 1
+    with pytest.raises(AssertionError):
+        door(whole, whole.remove)
