@@ -2,8 +2,8 @@
 
 PYTHON ?= python3.11
 KILLS ?= 50
-# Processes that share the suite.
-WORKERS ?= 2
+# Processes that share the suite; a broker's tests wait for most of their time.
+WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,7 @@ SOURCES := $(shell find state stream serving -name '*.py' $(KERNEL_FREE) | sort 
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba/$(SOURCES)
 COMPILED := $(NUMBA_CACHE_DIR)/.compiled
 CHECKED_CACHE_DIR := $(CURDIR)/.cache/numba-boundscheck/$(SOURCES)
+CHECKED_COMPILED := $(CHECKED_CACHE_DIR)/.compiled
 INTERPRETED_CACHE_DIR := $(CURDIR)/.cache/numba-interpreted/$(SOURCES)
 
 export KILLS
@@ -28,6 +29,8 @@ SLOW_INTERPRETED := tests/unit/test_factors.py
 PYTEST := $(BIN)/python -m pytest -q
 # File by file in their order, which has the long ones first.
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+CHECKED := NUMBA_BOUNDSCHECK=1 NUMBA_OPT=1 NUMBA_CACHE_DIR=$(CHECKED_CACHE_DIR)
+COMPILE := PYTHONPATH=. $(BIN)/python tests/support/compile_kernels.py
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 \
 	--no-header --no-emit-index-url --no-emit-find-links --extra build
@@ -44,15 +47,16 @@ env: $(DEVELOP) ## create .venv with everything that tests and checks need
 demo: $(RUNTIME) ## watch it work: Kafka's protocol in, recommendations out, one process killed
 	$(BIN)/livefactor demo
 
-test: $(DEVELOP) $(COMPILED) ## all tests but the benchmarks; the kernel tests in numba's other modes too
+test: $(DEVELOP) ## all tests but the benchmarks; the kernel tests in numba's other modes too
+	$(MAKE) --no-print-directory --jobs 2 $(COMPILED) $(CHECKED_COMPILED)
 	$(PYTEST) $(PARALLEL) --ignore=tests/bench
 	$(MAKE) --no-print-directory test-kernels
 
 quick: check ## lint, types and the unit tests, in a minute
 	$(PYTEST) $(PARALLEL) tests/unit -m "not slow"
 
-test-kernels: $(DEVELOP) ## the kernel tests with bounds checks, then interpreted
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CHECKED_CACHE_DIR) $(PYTEST) $(PARALLEL) $(KERNEL_TESTS)
+test-kernels: $(CHECKED_COMPILED) ## the kernel tests with bounds checks, then interpreted
+	$(CHECKED) $(PYTEST) $(PARALLEL) $(KERNEL_TESTS)
 	NUMBA_DISABLE_JIT=1 NUMBA_CACHE_DIR=$(INTERPRETED_CACHE_DIR) $(PYTEST) $(PARALLEL) $(filter-out $(SLOW_INTERPRETED),$(KERNEL_TESTS))
 
 crash: $(DEVELOP) ## kill the learner KILLS times (make crash KILLS=1000)
@@ -90,7 +94,11 @@ $(BIN)/uv: $(DEVELOP)
 
 # Compiled once by one process: those that share the suite would each compile the same.
 $(COMPILED): $(DEVELOP)
-	PYTHONPATH=. $(BIN)/python tests/support/compile_kernels.py
+	$(COMPILE)
+	@touch $@
+
+$(CHECKED_COMPILED): $(DEVELOP)
+	$(CHECKED) $(COMPILE)
 	@touch $@
 
 # Of the package itself only the entry point and the metadata are installed: the code stays where it is.

@@ -2,6 +2,7 @@
 
     for every event that was chosen:
         1  rank the items for it: all models, same candidates, same history
+           (`live` does that within the walk of 2, see `stream.walk`; nothing stops for it)
         2  learn it and those up to the next one: the same `stream.step` that the service runs, in
            micro-batches (by default of one event), once for each algorithm
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from state.arrays import F64, I64, Mask
+from state.arrays import F32, F64, I64, Mask
 from state.errors import ConfigError
 from state.event_ids import EventIds
 from state.model import Model
@@ -25,10 +26,11 @@ from state.scoring.neighbours import cosine_scores, directed_scores
 from stream.config import LearnerSettings, LearningConfig, SgdConfig
 from stream.effects import Counts
 from stream.evaluation.experts import Blend, Expert, Factors, ItemMean, ItemToItem, Query, popularities
+from stream.evaluation.judged import Judged
 from stream.evaluation.mistakes import Mistake, Mistakes
 from stream.evaluation.panel import Panel, Scores
-from stream.evaluation.ranking import candidates
-from stream.evaluation.rating import Baseline, Errors, Predictor, Ratings, Recorder, RunningMean
+from stream.evaluation.ranking import Calibration, candidates
+from stream.evaluation.rating import Baseline, Errors, Predictor, Ratings, RunningMean
 from stream.evaluation.trace import Trace
 from stream.events import Interactions, Records
 from stream.learning.learner import create_learner
@@ -94,38 +96,43 @@ class Replay:
         self._users_max = max(len(np.unique(stream.user_hash)), 1)
         self._items_max = max(len(np.unique(stream.item_hash)), 1)
         self._algorithm = settings.learning.algorithm
-        self._steps: dict[str, Step] = {}
-        self._recorders: dict[str, Recorder] = {}
-        names = self._names()
-        self._add_steps(names)
-        self._main = next(iter(self._steps))
-        self.model = self._steps[self._main].model
-        self.blends = settings.blends and LIVE in names
-        self._ratings = self._create_ratings(names) if settings.learning.feedback == "explicit" else None
         self._positive = positives(stream, settings)
         self._chosen = self._positive & sample(len(stream), plan.sample_every, settings.learning.seed)
         self._chosen_at = np.flatnonzero(self._chosen)
+        self._steps: dict[str, Step] = {}
+        self._judged: dict[str, Judged] = {}
+        names = self._names()
+        self._ranking = [name for name in names if name not in OF_RATINGS]
+        self._add_steps(names)
+        self._main = next(iter(self._steps))
+        self.model = self._steps[self._main].model
+        explicit = settings.learning.feedback == "explicit"
+        self.blends = settings.blends and LIVE in names
+        self._ratings = self._create_ratings(names) if explicit else None
         makers = self._makers()
-        ranking = [name for name in names if name not in OF_RATINGS]
-        experts = {name: makers[name]() for name in ranking}
-        self._mistakes = self._observer(experts.get(LIVE)) if plan.mistakes else None
-        self._panel = Panel(experts, self._chosen_at, trace, self._mistakes)
+        self._panel = Panel(
+            {name: makers[name]() for name in self._ranking if name != LIVE}, len(self._chosen_at)
+        )
+        self._trace, self._watched = trace, self._observed()
+        self._mistakes = Mistakes(plan.mistakes, self.model, self._blend()) if plan.mistakes else None
+        self._asks = self._ranking != [LIVE] or trace is not None or self._mistakes is not None
+        self._stops = self._asks or explicit
         self._counts = Counts()
         self._batch_seq = 0
         self.done = 0
 
     def advance(self, pause_at: int | None = None) -> bool:
-        """Score the next event, if it was chosen, and learn up to the next one that was; False at the end.
+        """Score the next events and learn them, as many as can be at once; False at the end.
 
         It learns no further than up to event number `pause_at`, if that is still to come.
         """
         if self.done == len(self._stream):
             return False
-        if self._chosen[self.done]:
+        if self._asks and self._chosen[self.done]:
             self._score(self._stream.take(slice(self.done, self.done + 1)))
-        following = int(np.searchsorted(self._chosen_at, self.done, side="right"))
         stop = min(self.done + LEARNT_AT_ONCE, len(self._stream))
-        if following < len(self._chosen_at):
+        following = int(np.searchsorted(self._chosen_at, self.done, side="right"))
+        if self._stops and following < len(self._chosen_at):
             stop = min(stop, int(self._chosen_at[following]))
         if pause_at is not None and pause_at > self.done:
             stop = min(stop, pause_at)
@@ -135,7 +142,8 @@ class Replay:
 
     def hit_rate(self, k: int) -> float:
         """The first model's, over everything scored so far."""
-        return self._panel.hit_rate(k)
+        ranks = self._scored(self._ranking[0])[0]
+        return float((ranks <= k).mean()) if len(ranks) else 0.0
 
     @property
     def latest_errors(self) -> Mapping[str, F64]:
@@ -145,8 +153,22 @@ class Replay:
     def result(self) -> Result:
         """What was measured so far."""
         errors = self._ratings.errors if self._ratings else {}
-        mistakes = self._mistakes.largest() if self._mistakes else ()
-        return Result(self.done, self._panel.scores(), errors, self._counts, mistakes)
+        scored = {name: self._scored(name) for name in self._ranking}
+        ranks, losses = ({name: columns[row] for name, columns in scored.items()} for row in range(2))
+        count = len(ranks[self._ranking[0]])
+        warm = self._judged[self._main].warm if LIVE in scored else self._panel.warm
+        scores = Scores(self._chosen_at[:count], warm[:count], ranks, losses)
+        mistakes: Sequence[Mistake] = ()
+        if self._mistakes:
+            mistakes = self._mistakes.largest(scores.events, ranks[LIVE], losses[LIVE])
+        return Result(self.done, scores, errors, self._counts, mistakes)
+
+    def _scored(self, name: str) -> tuple[F32, F32]:
+        """Ranks and log losses of a model so far."""
+        if name != LIVE:
+            return self._panel.ranks(name), self._panel.losses(name)
+        judged = self._judged[self._main]
+        return judged.ranks[: judged.size], judged.losses[: judged.size]
 
     def _names(self) -> Sequence[str]:
         """The models asked for."""
@@ -183,38 +205,47 @@ class Replay:
         learning, state = settings.learning, settings.state
         rows_max, ids_kept = self._users_max + self._items_max, settings.decode.event_ids_kept
         model = Model(learning.rank, rows_max, self._items_max, state.history_max, ids_kept)
-        recorder = self._recorders[name] = Recorder()
-        self._steps[name] = Step(model, create_learner(settings), recorder, settings)
+        # The first is that of `live`, if it was asked for.
+        judges = LIVE in self._ranking and not self._steps
+        count = len(self._chosen_at) if judges else 0
+        judged = self._judged[name] = Judged(count, self._plan.sample_every, learning.seed)
+        self._steps[name] = Step(model, create_learner(settings), judged, settings)
 
-    def _observer(self, live: Expert | None) -> Mistakes:
-        if not isinstance(live, Blend):
+    def _blend(self) -> Blend:
+        """The blend as a model to be asked."""
+        if not self.blends:
             raise ConfigError(
                 f"mistakes can be explained of {LIVE} alone, where it ranks by the blend: name it among the "
                 'models, with ranking.model = "blend" and learning.feedback = "implicit"'
             )
-        return Mistakes(self._plan.mistakes, self.model, live)
+        return Blend(self.model, self._steps[self._main].walk.scalars, self._settings.ranking.repeats)
+
+    def _observed(self) -> tuple[Expert, Calibration]:
+        """What a trace observes: the first model."""
+        first = self._ranking[0]
+        if first != LIVE:
+            return self._panel.expert(first)
+        live = self._blend() if self.blends else Factors(self.model)
+        return live, Calibration(self._judged[self._main].calibrations[0])
 
     def _create_ratings(self, names: Sequence[str]) -> Ratings:
-        recorders = dict(self._recorders)
+        judged = dict(self._judged)
         if LIVE in names:
-            recorders[LIVE] = recorders[self._algorithm]
+            judged[LIVE] = judged[self._algorithm]
         simple: dict[str, Predictor] = {
             "running_mean": RunningMean(),
             "baseline": Baseline(self._users_max, self._items_max),
         }
         return Ratings(
-            {name: recorders[name] for name in names if name in recorders},
+            {name: judged[name] for name in names if name in judged},
             {name: simple[name] for name in names if name in simple},
         )
 
     def _makers(self) -> dict[str, Callable[[], Expert]]:
-        """How to make each model; `live` ranks by the blend, or is the algorithm that it runs."""
-        factors = {name: Factors(step.model) for name, step in self._steps.items()}
-        blends, repeats = self._settings.blends, self._settings.ranking.repeats
+        """How to make each model but `live`."""
         return {
-            LIVE: lambda: Blend(self.model, repeats) if blends else factors[self._algorithm],
-            "als": lambda: factors["als"],
-            "sgd": lambda: factors["sgd"],
+            "als": lambda: Factors(self._steps["als"].model),
+            "sgd": lambda: Factors(self._steps["sgd"].model),
             "item_mean": lambda: ItemMean(self.model),
             "item_to_item_cosine": lambda: ItemToItem(self.model, cosine_scores),
             "item_to_item_directed": lambda: ItemToItem(self.model, directed_scores),
@@ -222,7 +253,7 @@ class Replay:
         }
 
     def _score(self, event: Interactions) -> None:
-        """Ask every model about one event that nothing has learnt."""
+        """Ask every model but `live` about one event that nothing has learnt."""
         model = self.model
         users, items = _slots(model, event)
         user, item = int(users[0]), int(items[0])
@@ -236,7 +267,16 @@ class Replay:
             self._panel.miss()
         else:
             query = Query(model.item_count, user, history, int(event.time_ms[0]))
+            self._observe(query, item, candidate)
             self._panel.ask(query, item, candidate, warm=user >= 0)
+
+    def _observe(self, query: Query, item: int, candidate: Mask) -> None:
+        """Let those look on who want to."""
+        if self._trace:
+            expert, calibration = self._watched
+            self._trace.observe(self.done, expert.answer(query), calibration, item, candidate)
+        if self._mistakes:
+            self._mistakes.observe(self.done, query, item, candidate)
 
     def _learn(self, batch: Interactions) -> None:
         """One step of every algorithm; then the experts that count."""
@@ -251,10 +291,12 @@ class Replay:
         if self._ratings:
             self._ratings.learn()
         positive = np.flatnonzero(self._positive[self.done : self.done + len(batch)])
-        if len(positive):
+        if self._asks and len(positive):
             users, items = _slots(self.model, batch)
             learnt = positive[(users[positive] >= 0) & (items[positive] >= 0)]
             self._panel.learn(users[learnt], items[learnt])
+            if self._trace:
+                self._trace.learn(items[learnt])
 
     def _ends(self, count: int) -> I64:
         """Where micro-batches end among the next `count` events, as numbers of them."""

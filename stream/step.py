@@ -54,13 +54,15 @@ class Outcome:
 class Evaluator(Protocol):
     """Decides what is judged before it is learnt, and hears what came of it.
 
-    `calibrations` float64 [models, 3] are those of `stream.walk.values.MODELS`, which learn in place.
+    `calibrations` float64 [models, 3] are those of as many of `stream.walk.values.MODELS` as are judged, and
+    learn in place; `cold`: see `stream.walk.values.Chosen`.
     """
 
     calibrations: F64
+    cold: bool
 
     def sample(self, model: Model, events: Learnable) -> Mask:
-        """Which events are to be ranked, if they are likes of warm users and items: bool [n]."""
+        """Which events are to be ranked, if they are likes: bool [n]."""
         ...
 
     def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
@@ -80,7 +82,7 @@ class Step:
     ) -> None:
         self.model, self.learner, self._evaluator = model, learner, evaluator
         self._learning = settings.learning
-        self._walk = Walk(model, _options(settings, learner))
+        self.walk = Walk(model, _options(settings, learner))
         blended = BLENDED_GLOBALS if settings.blends else ()
         self._globals_changed = ("counts", "clock", *learner.globals_changed, *blended)
         self.frozen = settings.learning.freeze
@@ -115,8 +117,11 @@ class Step:
         duplicate = duplicates(model, records, interactions, admitted)
         wanted &= admitted & ~duplicate
         changed, learnt = _nothing(), 0
-        ends = np.array([len(interactions)], np.int64) if ends is None else ends
-        if wanted.any() or self._walk.is_due:
+        if ends is None:
+            ends = np.array([len(interactions)], np.int64)
+            # What is measured must not depend on how long this process has been running.
+            self.walk.forget_scalars()
+        if wanted.any() or self.walk.is_due:
             born = model.user_count, model.item_count
             creating = wanted & ~interactions.remove & (not self.frozen)
             users, items = create_rows(model, self.learner, interactions, users, creating, batch_seq)
@@ -141,9 +146,9 @@ class Step:
         model = self.model
         teaches = sampled(events.positions, LEARN_EVERY, self._learning.seed + 1)
         recalled = None if self.frozen else self.learner.recall(model, events)
-        chosen = Chosen(self._evaluator.sample(model, events), teaches)
+        chosen = Chosen(self._evaluator.sample(model, events), teaches, self._evaluator.cold)
         calibrations = self._evaluator.calibrations
-        walked = self._walk(events, chosen, calibrations, born, ends, learns=not self.frozen)
+        walked = self.walk(events, chosen, calibrations, born, ends, learns=not self.frozen)
         learnt = _kept(events, walked)
         learns = len(learnt.users) and not self.frozen
         changed = self.learner.learn(model, learnt, recalled) if learns else _nothing()

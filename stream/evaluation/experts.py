@@ -21,7 +21,8 @@ from state.scoring import blend, factors, popularity
 from state.scoring.explanation import Explanation, explain
 from state.scoring.popularity import half_life
 from stream.evaluation.ranking import Answer
-from stream.walk.judging import REFRESH_EVENTS
+from stream.walk.judging import scalars_of_known, scalars_of_newcomers
+from stream.walk.values import Scalars
 
 DECAYS = popularity.DECAYS[: popularity.EVER]
 """What is left of a positive's weight after each further one."""
@@ -65,30 +66,31 @@ class Expert(Protocol):
 
 
 class Blend:
-    """The ranking score of `state.scoring.blend`."""
+    """The ranking score of `state.scoring.blend`, with the `scalars` of a walk, which keeps them."""
 
-    def __init__(self, model: Model, repeats: bool) -> None:
+    def __init__(self, model: Model, scalars: Scalars, repeats: bool) -> None:
         self._model, self._repeats = model, repeats
         self._place = np.full(model.items_max, -1, np.int32)
-        self._scalars, self._for_newcomers = np.empty((2, model.items_max), np.float64)
-        self._refreshed_at = -REFRESH_EVENTS
+        self._scalars = scalars
         self._scores = np.empty(model.items_max, np.float64)
 
     def answer(self, query: Query) -> Answer:
         """Scores of all items."""
-        model, scores = self._model, self._scores[: query.items]
-        self._refresh()
+        model, values, scores = self._model, self._model.globals, self._scores[: query.items]
+        when = model.catalogue, model.clock, query.items
         if query.user < 0:
-            return Answer(self._for_newcomers[: query.items], are_counts=False)
-        blend.score_all(model.catalogue, self._known(query), self._scalars, model.globals["weights"], scores)
+            weights = values["newcomer_weights"]
+            return Answer(scalars_of_newcomers(self._scalars, weights, *when), are_counts=False)
+        scalars = scalars_of_known(self._scalars, values["weights"], *when)
+        blend.score_all(model.catalogue, self._known(query), scalars, values["weights"], scores)
         return Answer(scores, are_counts=False)
 
     def explain(self, query: Query, item: int) -> Explanation:
         """The parts of an item's score, as the last `answer` to that query had it."""
         model = self._model
         if query.user < 0:
-            return Explanation(0.0, 0.0, {}, float(self._for_newcomers[item]), 0.0)
-        popular = float(self._scalars[item])
+            return Explanation(0.0, 0.0, {}, float(self._scalars.of_newcomers[item]), 0.0)
+        popular = float(self._scalars.of_known[item])
         return explain(self._known(query), model.catalogue, model.globals["weights"], popular, item)
 
     def _known(self, query: Query) -> blend.Known:
@@ -106,30 +108,7 @@ class Blend:
         return known
 
     def learn(self, users: I64, items: I64) -> None:
-        """The step does that; the popularity of what was liked is brought up to date."""
-        for weights, scalars in self._kept():
-            popularity.scalars_of(
-                self._model.items.counts,
-                self._model.items.counted_at,
-                items,
-                self._model.clock,
-                weights,
-                scalars,
-            )
-
-    def _kept(self) -> tuple[tuple[F64, F64], ...]:
-        """Weights of popularity, and the scalars that are kept for them: of those known, and of newcomers."""
-        values = self._model.globals
-        of_known = values["weights"][blend.POPULARITY : blend.NEIGHBOURS]
-        return (of_known, self._scalars), (values["newcomer_weights"], self._for_newcomers)
-
-    def _refresh(self) -> None:
-        model, clock = self._model, self._model.clock
-        if clock - self._refreshed_at >= REFRESH_EVENTS:
-            counts, counted_at = model.items.counts, model.items.counted_at
-            for weights, scalars in self._kept():
-                popularity.scalars(counts, counted_at, clock, weights, scalars[: model.item_count])
-            self._refreshed_at = clock
+        """The step does that."""
 
 
 class Factors:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from state.arrays import Mask
+from state.arrays import F32, I64, Mask
 from state.factors import FactorTable
 from state.model import Model
 from state.scoring.explanation import Explanation
@@ -50,33 +50,34 @@ class Mistakes:
     """Keeps the `count` largest mistakes of `expert`."""
 
     def __init__(self, count: int, model: Model, expert: Blend) -> None:
-        self.expert = expert
-        self._count, self._model = count, model
-        self._heap: list[tuple[float, int, Mistake]] = []
+        self._expert, self._count, self._model = expert, count, model
+        self._heap: list[tuple[float, int, str | None, Told, Told]] = []
 
-    def observe(
-        self, event: int, query: Query, answer: Answer, item: int, candidate: Mask, rank: float, loss: float
-    ) -> None:
-        """The expert's answer about an event whose `item` it ranked so; nothing has learnt from it."""
+    def observe(self, event: int, query: Query, item: int, candidate: Mask) -> None:
+        """Ask about an event with that `item`, one of the candidates, before anything learns from it."""
+        answer = self._expert.answer(query)
         first = int(top_items(answer.scores, candidate, 1)[0])
         size = float(answer.scores[first] - answer.scores[item])
         if size <= 0.0 or (len(self._heap) == self._count and size <= self._heap[0][0]):
             return
         user = None if query.user < 0 else _names(self._model.users, [query.user])[0]
-        told = (self._told(query, answer, other) for other in (item, first))
         # Of two mistakes of the same size the later one goes.
-        entry = size, -event, Mistake(event, user, rank, loss, *told)
+        entry = size, -event, user, self._told(query, answer, item), self._told(query, answer, first)
         if len(self._heap) < self._count:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heapreplace(self._heap, entry)
 
-    def largest(self) -> Sequence[Mistake]:
-        """Those kept, the largest first."""
-        return [mistake for _, _, mistake in sorted(self._heap, reverse=True)]
+    def largest(self, events: I64, ranks: F32, losses: F32) -> Sequence[Mistake]:
+        """Those kept, the largest first, with ranks and log losses of `events`: columns [n] in order."""
+        found = []
+        for _, negated, user, wanted, first in sorted(self._heap, reverse=True):
+            at = np.searchsorted(events, -negated)
+            found.append(Mistake(-negated, user, float(ranks[at]), float(losses[at]), wanted, first))
+        return found
 
     def _told(self, query: Query, answer: Answer, item: int) -> Told:
-        why: Explanation = self.expert.explain(query, item)
+        why: Explanation = self._expert.explain(query, item)
         near = sorted(why.neighbours.items(), key=lambda each: -abs(each[1]))
         name, *owners = _names(self._model.items, [item, *(owner for owner, _ in near)])
         because = {owner: value for owner, (_, value) in zip(owners, near, strict=True)}

@@ -57,6 +57,8 @@ class Window:
 class Prequential:
     """Running measurements; part of the state, so they are neither lost nor repeated by a crash."""
 
+    cold = False
+
     def __init__(self, config: PrequentialConfig, learning: LearningConfig) -> None:
         self._config, self._learning = config, learning
         self.calibrations = first_calibrations(len(MODELS))

@@ -129,10 +129,10 @@ class Answer:
 
 
 class Calibration:
-    """What has been learnt of one model's probabilities: `learnt` float64 [3]."""
+    """What has been learnt of one model's probabilities: `learnt` float64 [3], nothing by default."""
 
-    def __init__(self) -> None:
-        self.learnt: F64 = first_calibrations(1)[0]
+    def __init__(self, learnt: F64 | None = None) -> None:
+        self.learnt: F64 = first_calibrations(1)[0] if learnt is None else learnt
 
     def loss(self, answer: Answer, target: int, candidate: Mask) -> float:
         """-log of the probability of `target`, a candidate; learns from it afterwards."""

@@ -11,11 +11,8 @@ from typing import Protocol
 import numba
 import numpy as np
 
-from state.arrays import F32, F64, I64, Mask
-from state.model import Model
-from stream.evaluation.ranking import first_calibrations
-from stream.events import Learnable
-from stream.walk.values import MODELS, Walked
+from state.arrays import F32, F64, I64
+from stream.evaluation.judged import Judged
 
 BASELINE_STEP = 0.025
 """Learning rate of the baseline's biases: that of river's documentation."""
@@ -49,28 +46,6 @@ class Errors:
         return math.sqrt(self.squared / self.rated) if self.rated else None
 
 
-class Recorder:
-    """The `Evaluator` of a step whose ranking is judged elsewhere: keeps the ratings it predicted last."""
-
-    def __init__(self) -> None:
-        self.calibrations = first_calibrations(len(MODELS))
-        self._predicted: tuple[F64, Learnable] | None = None
-
-    def sample(self, model: Model, events: Learnable) -> Mask:
-        """Nothing is ranked."""
-        return np.zeros(len(events.users), np.bool_)
-
-    def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
-        """Keep the predictions, if there are any."""
-        if len(predictions):
-            self._predicted = predictions, learnt
-
-    def take(self) -> tuple[F64, Learnable] | None:
-        """Predictions of the last step and the events they are of, once."""
-        predicted, self._predicted = self._predicted, None
-        return predicted
-
-
 class Predictor(Protocol):
     """A model of ratings that learns as it predicts."""
 
@@ -85,19 +60,18 @@ class Ratings:
     `latest`: of each model those of the last batch, float64 [n].
     """
 
-    def __init__(self, recorders: Mapping[str, Recorder], simple: Mapping[str, Predictor]) -> None:
-        """By name; two names may share a recorder."""
-        self._recorders, self._simple = recorders, simple
+    def __init__(self, judged: Mapping[str, Judged], simple: Mapping[str, Predictor]) -> None:
+        """By name; two names may share a step."""
+        self._judged, self._simple = judged, simple
         self._bounds = np.array(NOTHING_SEEN)
-        self.errors = {name: Errors() for name in (*recorders, *simple)}
+        self.errors = {name: Errors() for name in (*judged, *simple)}
         self.latest: dict[str, F64] = {}
 
     def learn(self) -> None:
         """Rate the batch that all steps have just learnt."""
         self.latest = {}
-        recorders = {id(recorder): recorder for recorder in self._recorders.values()}
-        taken = {key: recorder.take() for key, recorder in recorders.items()}
-        predicted = {name: taken[id(recorder)] for name, recorder in self._recorders.items()}
+        taken = {judged: judged.take_predicted() for judged in set(self._judged.values())}
+        predicted = {name: taken[judged] for name, judged in self._judged.items()}
         events = next((found[1] for found in predicted.values() if found), None)
         if events is None:
             return

@@ -5,12 +5,13 @@ import numpy as np
 
 from state import neighbours
 from state.maps import append_entry, entries_of, find_entry, remove_entry
-from state.scoring import blend, popularity
+from state.scoring import blend
 from stream.events import Learnable
 from stream.learning import als, gramian
 from stream.learning.popularity import count_like, take_like_back
 from stream.learning.recent import remember
 from stream.walk.descending import descend
+from stream.walk.judging import follow
 from stream.walk.solving import solve_user
 from stream.walk.values import Items, Options, Pending, Room, Shared, Users, Walked
 
@@ -57,14 +58,7 @@ def enter(
         items.interactions[item] += 1
         users.last_event_ms[user] = events.times_ms[e]
     shared.clock[0] += 1
-    if room.refreshed_at[0] >= 0 and item < len(room.scalars):
-        room.scalars[item] = popularity.scalar(
-            items.catalogue.counts,
-            items.catalogue.counted_at,
-            item,
-            int(shared.clock[0]),
-            shared.learnt.weights[blend.POPULARITY : blend.NEIGHBOURS],
-        )
+    follow(item, items, shared)
     if options.solves:
         solve_user(user, users, items, shared, options, room, walked)
         if not pending.is_pending[item]:

@@ -41,10 +41,15 @@ class Options(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """Which events are ranked, and which teach the weights: bool [n]."""
+    """Which events are ranked, and which teach the weights: bool [n].
+
+    `cold`: likes of users of whom nothing is known are ranked too, and likes of what is no candidate are told
+    as misses.
+    """
 
     ranked: Mask
     teaches: Mask
+    cold: bool
 
 
 class Users(NamedTuple):
@@ -92,10 +97,26 @@ def items_of(model: Model, added: int, place: I32) -> Items:
     return Items(model.catalogue, table.bias, table.accumulator, table.interactions, entries, place)
 
 
+class Scalars(NamedTuple):
+    """What popularity adds to the score of each item, float64 [items], as it was a short while ago.
+
+    `refreshed_at` int64 [2]: the clock then, -1 if never; of those for users known, and of newcomers' own.
+    """
+
+    of_known: F64
+    of_newcomers: F64
+    refreshed_at: I64
+
+
+def no_scalars(items_max: int) -> Scalars:
+    """Room for that many items."""
+    return Scalars(np.empty(items_max, np.float64), np.empty(items_max, np.float64), np.full(2, -1, np.int64))
+
+
 class Shared(NamedTuple):
     """Arrays of which there is one. `born` int64 [2] is how many users and items have had an event.
 
-    `calibrations` float64 [models, 3]: see `stream.evaluation.ranking`.
+    `calibrations` float64 [models, 3] of as many of `MODELS` as are judged: see `stream.evaluation.ranking`.
     """
 
     born: I64
@@ -106,9 +127,10 @@ class Shared(NamedTuple):
     learnt: Weights
     of_newcomers: Weights
     calibrations: F64
+    scalars: Scalars
 
 
-def shared_of(model: Model, born: tuple[int, int], calibrations: F64) -> Shared:
+def shared_of(model: Model, born: tuple[int, int], calibrations: F64, scalars: Scalars) -> Shared:
     """Those of a model."""
     values = model.globals
     return Shared(
@@ -120,6 +142,7 @@ def shared_of(model: Model, born: tuple[int, int], calibrations: F64) -> Shared:
         Weights(values["weights"], values["curvature"]),
         Weights(values["newcomer_weights"], values["newcomer_curvature"]),
         calibrations,
+        scalars,
     )
 
 
@@ -140,14 +163,16 @@ class Walked(NamedTuple):
     """What came of the events.
 
     `kept` bool [n]: all but a `remove` of what nobody remembers; `strengths` float32 [n], for a `remove`
-    that of the like taken back; `ranks` and log `losses` float64 [n, models], NaN where nothing was ranked,
-    and `clocks` int64 [n] before each event; `refused` int64 [codes]: updates by code of `refusal`; `touched`
-    uint8 [items]: 1 for items that SGD has moved, [0] without it; and the first `steps`[0] steps on lists of
+    that of the like taken back. Of likes that were ranked: `warm` bool [n], whether user and item were known;
+    `ranks` (infinite for a miss) and log `losses` (NaN for a miss) float64 [n, models], else NaN. `clocks`
+    int64 [n] before each event; `refused` int64 [codes]: updates by code of `refusal`; `touched` uint8
+    [items]: 1 for items that SGD has moved, [0] without it; and the first `steps`[0] steps on lists of
     neighbours: `owners` int64, `others` uint32, `forward` and `backward` int8.
     """
 
     kept: Mask
     strengths: F32
+    warm: Mask
     ranks: F64
     losses: F64
     clocks: I64
@@ -160,14 +185,15 @@ class Walked(NamedTuple):
     backward: I8
 
 
-def nothing_walked(count: int, items: int, options: Options) -> Walked:
-    """Room for what comes of `count` events and does to so many `items`."""
+def nothing_walked(count: int, items: int, models: int, options: Options) -> Walked:
+    """Room for what comes of `count` events, judged by so many `models`, and does to so many `items`."""
     steps = count * STEPS if options.blends else 0
     return Walked(
         np.ones(count, np.bool_),
         np.zeros(count, np.float32),
-        np.full((count, len(MODELS)), np.nan),
-        np.full((count, len(MODELS)), np.nan),
+        np.zeros(count, np.bool_),
+        np.full((count, models), np.nan),
+        np.full((count, models), np.nan),
         np.zeros(count, np.int64),
         np.zeros(refusal.CODES, np.int64),
         np.zeros(items if options.descends else 0, np.uint8),
@@ -180,14 +206,9 @@ def nothing_walked(count: int, items: int, options: Options) -> Walked:
 
 
 class Room(NamedTuple):
-    """Scratch of one pass: of solves, of one ranking ([items] each).
-
-    `refreshed_at` int64 [1]: when `scalars` were brought up to date, -1 if never.
-    """
+    """Scratch of one pass: of solves, of one ranking ([items] each)."""
 
     of_users: als.Scratch
     of_items: als.Scratch
-    scalars: F64
     scores: F64
     candidate: Mask
-    refreshed_at: I64

@@ -26,7 +26,7 @@ from stream.learning import blend as learning
 from stream.learning.recent import recent_of
 from stream.walk.descending import prefetch
 from stream.walk.entering import enter
-from stream.walk.judging import judge, judge_by_factors, score_by_blend
+from stream.walk.judging import judge_by_blend, judge_by_factors, judge_for_newcomer
 from stream.walk.solving import solve_items
 from stream.walk.values import (
     Chosen,
@@ -39,6 +39,7 @@ from stream.walk.values import (
     Walked,
     items_of,
     no_items_pending,
+    no_scalars,
     nothing_walked,
     shared_of,
     users_of,
@@ -49,13 +50,21 @@ LEARN_EVERY = 3
 
 
 class Walk:
-    """The pass, with what it keeps between two of them. `is_due`: a micro-batch has begun and not ended."""
+    """The pass, with what it keeps between two of them.
+
+    `is_due`: a micro-batch has begun and not ended; `scalars`: see there.
+    """
 
     def __init__(self, model: Model, options: Options) -> None:
         self._model, self._options = model, options
         self.is_due = False
+        self.scalars = no_scalars(model.items_max)
         self._place = np.full(model.items_max, -1, np.int32)
         self._pending = no_items_pending(model.items_max if options.solves else 0)
+
+    def forget_scalars(self) -> None:
+        """Have them computed when they are needed next, whatever this process walked over before."""
+        self.scalars.refreshed_at[:] = -1
 
     def __call__(
         self,
@@ -68,26 +77,26 @@ class Walk:
     ) -> Walked:
         """Rank and, if it `learns`, learn the events, whose rows are resident.
 
-        `born`: users and items there were before; after each of the numbers `ends` a micro-batch ends.
-        `calibrations` float64 [models, 3] learn from what is ranked.
+        `born`: users and items there were before; after each of the numbers `ends` a micro-batch ends. As
+        many of `MODELS` are judged as there are `calibrations` float64 [models, 3], which learn from that.
         """
         model, count, options = self._model, len(events.users), self._options
         events.check(
             *([table.vectors, table.bias, table.accumulator] for table in (model.users, model.items))
         )
         recent_of(model).check(model.item_count)
-        for choice in chosen:
+        for choice in (chosen.ranked, chosen.teaches):
             assert choice.dtype == np.bool_
             assert choice.shape == events.users.shape
         self.is_due = not (len(ends) and ends[-1] == count)
-        walked = nothing_walked(count, model.item_count, options)
+        walked = nothing_walked(count, model.item_count, len(calibrations), options)
         walk(
             events,
             chosen,
             ends,
             users_of(model, count),
             items_of(model, count if options.keeps_item_history else 0, self._place),
-            shared_of(model, born, calibrations),
+            shared_of(model, born, calibrations, self.scalars),
             self._pending,
             options,
             learns,
@@ -125,7 +134,7 @@ def walk(
         walked.strengths[e] = events.strengths[e]
         walked.clocks[e] = shared.clock[0]
         is_like = not events.remove[e] and events.strengths[e] > 0
-        if is_like and (chosen.ranked[e] or teaching) and items.interactions[events.items[e]] > 0:
+        if is_like and (chosen.ranked[e] or teaching):
             _like(e, events, chosen, users, items, shared, options, learns, room, walked)
         if learns:
             enter(e, events, users, items, shared, pending, options, room, walked)
@@ -139,9 +148,7 @@ def _room(users: Users, items: Items, shared: Shared, options: Options, chosen: 
         als.scratch(rank, longest),
         als.scratch(rank, longest),
         np.empty(_most_items(shared, chosen), np.float64),
-        np.empty(_most_items(shared, chosen), np.float64),
         np.empty(_most_items(shared, chosen), np.bool_),
-        np.full(1, -1, np.int64),
     )
     if options.solves:
         als.set_base(room.of_users, shared.gramian_item, options.penalties.alpha)
@@ -173,18 +180,23 @@ def _like(
 ) -> None:
     """Rank the item of a like, and let the like teach the weights of the ranking score."""
     user, item = events.users[e], events.items[e]
-    if users.interactions[user] <= 0:
+    is_newcomer = users.interactions[user] <= 0
+    history, strengths = entries_of(users.histories, user)
+    none = history[:0]
+    excluded = none if options.repeats or is_newcomer else history
+    if items.interactions[item] <= 0 or learning.contains(excluded, item):
+        if chosen.cold and chosen.ranked[e]:
+            walked.ranks[e, 0] = np.inf
+        return
+    if is_newcomer:
+        if chosen.cold and chosen.ranked[e]:
+            judge_for_newcomer(e, item, options.blends, items, shared, room, walked)
         if learns and options.blends:
             _learn_newcomer(e, item, events, items, shared, options)
         return
     teaches = learns and options.blends and chosen.teaches[e]
     if not chosen.ranked[e] and not teaches:
         return
-    history, strengths = entries_of(users.histories, user)
-    if not options.repeats and learning.contains(history, item):
-        return
-    none = history[:0]
-    excluded = none if options.repeats else history
     if not options.blends:
         judge_by_factors(e, user, item, excluded, users, items, shared, room, walked)
         return
@@ -194,8 +206,7 @@ def _like(
         users.vectors, user, history, strengths, gap_ms, catalogue, clock, options.repeats, items.place
     )
     if chosen.ranked[e]:
-        score_by_blend(known, items, shared, room)
-        judge(e, item, excluded, items, shared, room, walked)
+        judge_by_blend(e, item, excluded, known, items, shared, room, walked)
     if teaches:
         learning.learn(
             shared.learnt,

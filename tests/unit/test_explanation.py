@@ -10,6 +10,7 @@ from state.scoring.explanation import explain
 from stream.evaluation.experts import Blend, Query
 from stream.evaluation.mistakes import PARTS
 from stream.replay import Plan, Replay
+from stream.walk.values import no_scalars
 
 
 def replay_of(events, plan=None, **sections):
@@ -26,7 +27,7 @@ def learnt(request):
     replay = replay_of(stream(random_likes(400, 12, 30)), ranking={"repeats": repeats})
     weights = replay.model.globals["weights"]
     weights[:] = np.random.default_rng(3).normal(size=len(weights))
-    return replay.model, Blend(replay.model, repeats), repeats
+    return replay.model, Blend(replay.model, no_scalars(replay.model.items_max), repeats), repeats
 
 
 def query_of(model, user):
@@ -67,7 +68,7 @@ def test_each_part_is_what_its_weights_give(learnt, part, weighed):
     explained = [expert.explain(query, item) for item in range(model.item_count)]
     weights[:] = 0
     weights[weighed] = kept[weighed]
-    alone = Blend(model, repeats).answer(query).scores.copy()
+    alone = Blend(model, no_scalars(model.items_max), repeats).answer(query).scores.copy()
     weights[:] = kept
     for why, score in zip(explained, alone, strict=True):
         value = sum(why.neighbours.values()) if part == "neighbours" else getattr(why, part)

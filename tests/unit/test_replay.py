@@ -9,6 +9,7 @@ from protos.events_pb2 import Interaction
 from state.errors import ConfigError
 from state.memory import MemoryStore
 from stream.engine import Engine, rows_hash
+from stream.evaluation.ranking import Calibration, middle_rank
 from stream.replay import Plan, Replay, model_names
 
 MISS = np.inf
@@ -124,6 +125,56 @@ def test_two_replays_agree_to_the_bit(batch_events):
     for name in one.scores.ranks:
         assert one.scores.ranks[name].tobytes() == other.scores.ranks[name].tobytes()
         assert one.scores.losses[name].tobytes() == other.scores.losses[name].tobytes()
+
+
+class Onlooker:
+    """In place of a trace: ranks, as the answers of the first model have them, by event."""
+
+    def __init__(self):
+        self.ranks, self.losses = {}, {}
+
+    def observe(self, event, answer, calibration, item, candidate):
+        self.ranks[event] = middle_rank(answer.scores, item, candidate)
+        learnt = Calibration(calibration.learnt.copy())
+        self.losses[event] = np.float32(learnt.loss(answer, item, candidate))
+
+    def learn(self, items):
+        pass
+
+
+@pytest.mark.parametrize("plan", [{}, {"batch_events": 7}, {"sample_every": 3}], ids=str)
+@pytest.mark.parametrize(
+    "sections", [{}, {"ranking": {"repeats": True}}, {"ranking": {"model": "factors"}}], ids=str
+)
+@pytest.mark.parametrize("algorithm", ["als", "sgd"])
+def test_the_walk_judges_as_if_it_stopped_at_every_event_to_ask(algorithm, sections, plan):
+    rows = random_likes(400, 60, 30)
+    for n in range(5, 400, 40):
+        rows[n] = {**rows[n - 3], "event_type": "remove"}
+    events, configured = stream(rows), settings(learning={"rank": 4, "algorithm": algorithm}, **sections)
+    plan, onlooker = Plan(models=["live"], **plan), Onlooker()
+    at_once, stopping = Replay(events, configured, plan), Replay(events, configured, plan, onlooker)
+    assert at_once.advance()
+    assert at_once.done == len(events)
+    while stopping.advance():
+        pass
+    one, other = at_once.result().scores, stopping.result().scores
+    for name in ("events", "warm"):
+        assert getattr(one, name).tolist() == getattr(other, name).tolist()
+    assert one.ranks["live"].tobytes() == other.ranks["live"].tobytes()
+    assert one.losses["live"].tobytes() == other.losses["live"].tobytes()
+    asked = np.isfinite(one.ranks["live"])
+    assert one.events[asked].tolist() == list(onlooker.ranks)
+    assert one.ranks["live"][asked].tolist() == list(onlooker.ranks.values())
+    assert one.losses["live"][asked].tolist() == list(onlooker.losses.values())
+    assert 0 < one.warm.sum() < asked.sum() < len(asked)
+
+
+def test_live_is_as_warm_as_the_models_beside_it():
+    events = stream(random_likes(300, 60, 30))
+    live, beside = (replayed(events, plan=Plan(models=[name])).scores for name in ("live", "popularity"))
+    assert live.warm.tolist() == beside.warm.tolist()
+    assert np.isinf(live.ranks["live"]).tolist() == np.isinf(beside.ranks["popularity"]).tolist()
 
 
 def test_nothing_of_the_future_reaches_a_score():

@@ -14,7 +14,7 @@ from stream.events import Learnable
 from stream.replay import Plan, Replay
 from stream.step import NO_DESCENT, NO_PENALTIES
 from stream.walk.judging import REFRESH_EVENTS
-from stream.walk.values import MODELS, Chosen, Options
+from stream.walk.values import MODELS, Chosen, Options, no_scalars
 from stream.walk.walk import Walk
 
 
@@ -152,7 +152,7 @@ def test_strangers_are_ranked_by_what_newcomers_like():
         pass
     values, items = replay.model.globals, replay.model.items
     scalars = np.empty(replay.model.item_count)
-    expert = Blend(replay.model, repeats=False)
+    expert = Blend(replay.model, no_scalars(replay.model.items_max), repeats=False)
     answer = expert.answer(Query(replay.model.item_count, -1, np.zeros(0, np.int64), 0))
     popularity.scalars(
         items.counts, items.counted_at, replay.model.clock, values["newcomer_weights"], scalars
@@ -178,7 +178,7 @@ def test_the_door_refuses_what_the_walk_would_read_wrongly(name, value):
     options = Options(False, False, False, False, False, 1.0, NO_PENALTIES, NO_DESCENT, 1)
 
     def door(events, ranked):
-        chosen = Chosen(ranked, np.zeros(2, np.bool_))
+        chosen = Chosen(ranked, np.zeros(2, np.bool_), cold=False)
         calibrations = np.zeros((len(MODELS), 3))
         Walk(model, options)(events, chosen, calibrations, (0, 0), none[:1], learns=False)
 
