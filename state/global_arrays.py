@@ -6,7 +6,7 @@ import numpy as np
 
 from state.arrays import Array
 from state.codec import GLOBAL, single_rows
-from state.errors import StoreCorruptError
+from state.errors import FormatMismatchError, StoreCorruptError
 from state.scoring import popularity
 from state.scoring.blend import SIZE_REPEATS, first_weights
 from state.store import Rows
@@ -38,6 +38,20 @@ def global_arrays(rank: int) -> dict[str, Array]:
     }
 
 
+WEIGHTS = ("weights", "curvature", "newcomer_weights", "newcomer_curvature")
+"""Arrays as long as there are features of the ranking score, whatever the rank."""
+
+
+def ordinals_of_another_length(rows: Rows) -> list[int]:
+    """Of stored rows of any kind, those that are weights of a program with other features."""
+    if rows.kind != GLOBAL:
+        return []
+    arrays = global_arrays(rank=1)
+    sizes = {ordinal: arrays[name].nbytes for ordinal, name in enumerate(arrays) if name in WEIGHTS}
+    stored = zip(rows.ordinals.tolist(), np.diff(rows.bounds).tolist(), strict=True)
+    return [ordinal for ordinal, size in stored if sizes.get(ordinal, size) != size]
+
+
 class Globals(Mapping[str, Array]):
     """The global arrays by name. Implements `state.kinds.Part`; a flush writes all of them."""
 
@@ -56,7 +70,17 @@ class Globals(Mapping[str, Array]):
         return len(self._names)
 
     def apply(self, rows: Rows) -> None:
-        """Take over stored arrays. Raises StoreCorruptError for what is not one of them."""
+        """Take over stored arrays.
+
+        Raises FormatMismatchError for weights of another length, StoreCorruptError for what is no array of
+        this program.
+        """
+        if old := ordinals_of_another_length(rows):
+            raise FormatMismatchError(
+                f"the store has {', '.join(self._names[ordinal] for ordinal in old)} of a program whose "
+                "ranking score weighs other features: run `livefactor state upgrade`, which begins the "
+                "weights anew and keeps everything else"
+            )
         for i, ordinal in enumerate(rows.ordinals.tolist()):
             array = self._arrays[self._names[ordinal]] if ordinal < len(self._names) else None
             value = rows.row(i)

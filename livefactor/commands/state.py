@@ -138,19 +138,30 @@ def _facts(reader: "RocksReader", directory: Path) -> dict[str, Any]:
 
 @app.command()
 def upgrade(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Bring the store to this program's format. There has been only one so far: it checks and says so."""
+    """Bring the store to this program's format; the learner must be stopped.
+
+    There has been one format so far. If the ranking score weighs other features than it did, its weights
+    begin anew and are learnt within some thousand events; everything else stays.
+    """
     from state.codec import FORMAT
+    from state.rocksdb.upgrade import old_weights
+    from stream.lineage.upgrade import begin_weights_anew
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
         try:
             reader.identity()
+            outdated = bool(old_weights(reader))
         except FormatMismatchError as error:
             raise FormatMismatchError(
                 f"{settings.state.directory} was written in a format that this program (format {FORMAT}) "
                 "cannot convert: use the release that wrote it, or relearn into another state.directory"
             ) from error
+    if outdated:
+        begin_weights_anew(settings)
     if as_json:
-        print_json({"format": FORMAT, "changed": False})
+        print_json({"format": FORMAT, "changed": outdated})
+    elif outdated:
+        print("the ranking score weighs other features now: its weights begin anew; everything else is kept")
     else:
         print(f"the store has format {FORMAT}, which is this program's: nothing to do")
