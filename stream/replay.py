@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from state.arrays import F32, F64, I64, Mask
+from state.arrays import F32, F64, I64, U64, Mask
 from state.errors import ConfigError
 from state.event_ids import EventIds
 from state.model import Model
@@ -155,20 +155,24 @@ class Replay:
         errors = self._ratings.errors if self._ratings else {}
         scored = {name: self._scored(name) for name in self._ranking}
         ranks, losses = ({name: columns[row] for name, columns in scored.items()} for row in range(2))
-        count = len(ranks[self._ranking[0]])
         warm = self._judged[self._main].warm if LIVE in scored else self._panel.warm
-        scores = Scores(self._chosen_at[:count], warm[:count], ranks, losses)
+        scores = Scores(self._chosen_at[: self._scored_count], warm[: self._scored_count], ranks, losses)
         mistakes: Sequence[Mistake] = ()
         if self._mistakes:
             mistakes = self._mistakes.largest(scores.events, ranks[LIVE], losses[LIVE])
         return Result(self.done, scores, errors, self._counts, mistakes)
 
+    @property
+    def _scored_count(self) -> int:
+        """How many of the chosen events are done."""
+        return int(np.searchsorted(self._chosen_at, self.done))
+
     def _scored(self, name: str) -> tuple[F32, F32]:
         """Ranks and log losses of a model so far."""
         if name != LIVE:
             return self._panel.ranks(name), self._panel.losses(name)
-        judged = self._judged[self._main]
-        return judged.ranks[: judged.size], judged.losses[: judged.size]
+        judged, count = self._judged[self._main], self._scored_count
+        return judged.ranks[:count], judged.losses[:count]
 
     def _names(self) -> Sequence[str]:
         """The models asked for."""
@@ -207,8 +211,7 @@ class Replay:
         model = Model(learning.rank, rows_max, self._items_max, state.history_max, ids_kept)
         # The first is that of `live`, if it was asked for.
         judges = LIVE in self._ranking and not self._steps
-        count = len(self._chosen_at) if judges else 0
-        judged = self._judged[name] = Judged(count, self._plan.sample_every, learning.seed)
+        judged = self._judged[name] = Judged(positions_of(self._chosen_at if judges else self._chosen_at[:0]))
         self._steps[name] = Step(model, create_learner(settings), judged, settings)
 
     def _blend(self) -> Blend:
@@ -339,17 +342,23 @@ def rating_names(learning: LearningConfig) -> list[str]:
 
 def positives(stream: Interactions, settings: LearnerSettings) -> Mask:
     """Which events are likes that count, bool [n]."""
-    strength, _ = strengths(stream, settings.learning)
+    strength, meaningful = strengths(stream, settings.learning)
     duplicate = EventIds(settings.decode.event_ids_kept).admit(0, stream.event_id)
-    positive: Mask = (strength > 0) & ~stream.remove & ~duplicate
+    positive: Mask = meaningful & (strength > 0) & ~stream.remove & ~duplicate
     return positive
 
 
 def sample(count: int, sample_every: int, seed: int) -> Mask:
     """Which of `count` events are in the sample: a hash of the position decides, bool [count]."""
-    none = np.zeros(count, np.int32)
-    chosen: Mask = sampled(position_hashes(none, np.arange(count), none), sample_every, seed)
+    chosen: Mask = sampled(positions_of(np.arange(count)), sample_every, seed)
     return chosen
+
+
+def positions_of(events: I64) -> U64:
+    """What a step takes for the positions of the stream's events with these numbers, uint64 [n]."""
+    none = np.zeros(len(events), np.int32)
+    positions: U64 = position_hashes(none, events, none)
+    return positions
 
 
 def _slots(model: Model, events: Interactions) -> tuple[I64, I64]:

@@ -2,44 +2,47 @@
 
 import numpy as np
 
-from state.arrays import F64, Mask
+from state.arrays import F64, U64, Mask
 from state.model import Model
 from stream.evaluation.ranking import first_calibrations
 from stream.events import Learnable
-from stream.sampling import sampled
 from stream.walk.values import Walked
 
 
 class Judged:
-    """The `Evaluator` of a step in a replay: its ranks of `count` events, and the ratings it predicted last.
+    """The `Evaluator` of a step in a replay: ranks by the live score, and the ratings it predicted last.
 
-    One in `sample_every` events is judged, by the live score alone; none if `count` is 0. Of the first `size`
-    that were: `warm` bool, `ranks` float32 (infinite for a miss) and log `losses` float32 (NaN for a miss).
+    The events at `positions` uint64 [n] are judged. In their order: `warm` bool [n], `ranks` float32 [n],
+    infinite for a miss and for what is never walked over, and log `losses` float32 [n], then NaN.
     """
 
     cold = True
 
-    def __init__(self, count: int, sample_every: int, seed: int) -> None:
-        self._sample_every, self._seed = sample_every, seed
+    def __init__(self, positions: U64) -> None:
         self.calibrations = first_calibrations(1)
-        self.size, self.warm = 0, np.zeros(count, np.bool_)
-        self.ranks, self.losses = np.empty((2, count), np.float32)
+        self.warm = np.zeros(len(positions), np.bool_)
+        self.ranks = np.full(len(positions), np.inf, np.float32)
+        self.losses = np.full(len(positions), np.nan, np.float32)
+        self._order = np.argsort(positions)
+        self._sorted = positions[self._order]
+        self._places = np.zeros(0, np.int64)
         self._predicted: tuple[F64, Learnable] | None = None
 
     def sample(self, model: Model, events: Learnable) -> Mask:
-        """Which events are to be ranked, if they are likes: a sample, bool [n]."""
-        if not len(self.ranks):
-            return np.zeros(len(events.users), np.bool_)
-        chosen: Mask = sampled(events.positions, self._sample_every, self._seed)
+        """Which events are to be ranked, if they are likes: bool [n]."""
+        places = np.searchsorted(self._sorted, events.positions)
+        chosen = places < len(self._sorted)
+        chosen[chosen] = self._sorted[places[chosen]] == events.positions[chosen]
+        self._places = np.full(len(places), -1, np.int64)
+        self._places[chosen] = self._order[places[chosen]]
         return chosen
 
     def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
-        """Add what was ranked; keep the predictions, if there are any."""
+        """Take over what was ranked; keep the predictions, if there are any."""
         ranked = np.flatnonzero(~np.isnan(walked.ranks[:, 0]))
-        place = slice(self.size, self.size + len(ranked))
-        self.warm[place] = walked.warm[ranked]
-        self.ranks[place], self.losses[place] = walked.ranks[ranked, 0], walked.losses[ranked, 0]
-        self.size += len(ranked)
+        places = self._places[ranked]
+        self.warm[places] = walked.warm[ranked]
+        self.ranks[places], self.losses[places] = walked.ranks[ranked, 0], walked.losses[ranked, 0]
         if len(predictions):
             self._predicted = predictions, learnt
 

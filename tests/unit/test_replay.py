@@ -99,13 +99,61 @@ def test_every_model_is_there_by_default():
 
 
 @pytest.mark.parametrize(
-    "text", ["ax", "ax ay az ay", "ax bx cx ax"], ids=["one event", "one user", "one item"]
+    "text",
+    ["ax", "ax ay az ay", "ax bx cx ax", "ax ax ax ax"],
+    ids=["one event", "one user", "one item", "all events equal"],
 )
 def test_tiny_streams(text):
     result = replayed(pairs(text), settings(learning={"rank": 32}))
     for name, found in result.scores.ranks.items():
         assert len(found) == len(text.split()), name
         assert not np.isnan(found).any()
+
+
+def test_a_stream_that_pauses_for_ten_years_is_scored_on():
+    rows = random_likes(200, 10, 12)
+    ten_years_ms = 10 * 365 * 86_400_000
+    for n, row in enumerate(rows):
+        row["event_time_ms"] = 1_000_000 * (n + 1) + ten_years_ms * (n >= 100)
+    scores = replayed(stream(rows), settings(ranking={"repeats": True}), Plan(models=["live"])).scores
+    after = scores.warm & (scores.events >= 100)
+    assert after.sum() > 90
+    assert np.isfinite(scores.ranks["live"][after]).all()
+    assert np.isfinite(scores.losses["live"][after]).all()
+
+
+def test_a_stream_without_a_like_has_nothing_to_score():
+    rows = [{**row, "value": 1.0} for row in random_likes(50, 10, 12)]
+    result = replayed(stream(rows), settings(learning={"min_value": 9.0}))
+    assert (result.counts.learnt, result.counts.not_learnt) == (0, 50)
+    assert all(len(ranks) == 0 for ranks in result.scores.ranks.values())
+
+
+def test_a_rating_without_a_value_is_not_scored():
+    rows = [{"user_id": user, "item_id": "x", "event_type": "rating", "value": 5.0} for user in "ab"]
+    rows.append({"user_id": "a", "item_id": "x", "event_type": "rating"})
+    result = replayed(stream(rows), settings(learning={"feedback": "explicit"}))
+    assert result.scores.events.tolist() == [0, 1]
+
+
+def test_what_is_frozen_from_the_start_misses_everything():
+    result = replayed(stream(random_likes(50, 10, 12)), settings(learning={"freeze": True}))
+    for name, found in result.scores.ranks.items():
+        assert np.isinf(found).all(), name
+        assert len(found) == 50
+
+
+def test_names_of_users_and_items_do_not_matter():
+    """First vectors are hashes of ids: figures of renamed streams differ by chance alone."""
+    rates = []
+    for prefix in ("", "renamed-", "x/"):
+        rows = random_likes(3_000, 60, 60)
+        for row in rows:
+            row.update(user_id=prefix + row["user_id"], item_id=prefix + row["item_id"])
+        scores = replayed(stream(rows), settings(ranking={"repeats": True}), Plan(models=["live"])).scores
+        rates.append((scores.ranks["live"] <= 10).mean())
+    error = np.sqrt(rates[0] * (1 - rates[0]) / 3_000)
+    assert max(rates) - min(rates) < 2 * error, rates
 
 
 def test_equal_models_score_alike():
