@@ -62,6 +62,26 @@ class Scores:
     meta: Meta
 
 
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why an item has its `score` for a user: parts that add up to it but for rounding.
+
+    `taste`: what has been learnt of the user; `recent`: how alike the item is to the last ones; `because`: of
+    which of them people chose it next, most first, and what each adds; `popularity`: what everybody would be
+    told; `had_before`: that the user had it, where that counts. `known` and `cold` as above.
+    """
+
+    score: float
+    taste: float
+    recent: float
+    because: Mapping[str, float]
+    popularity: float
+    had_before: float
+    known: bool
+    cold: bool
+    meta: Meta
+
+
 class Client:
     """Speaks to a scorer, and to Kafka if `publish` is used. Safe to share between threads."""
 
@@ -153,6 +173,35 @@ class Client:
         answer = self._call(self._scorer.Score, request, timeout_s)
         return Scores(
             tuple(item_ids), tuple(answer.scores), tuple(answer.known), answer.cold, _meta(answer.meta)
+        )
+
+    def explain(
+        self,
+        user_id: str,
+        item_id: str,
+        *,
+        min_position: Position | Iterable[Position] | None = None,
+        max_staleness_ms: int | None = None,
+        timeout_s: float = 5.0,
+    ) -> Reasons:
+        """Why an item has its score for a user. Raises ScorerError."""
+        request = scorer_pb2.ExplainRequest(
+            user_id=user_id,
+            item_id=item_id,
+            min_position=_to_wire(min_position),
+            max_staleness_ms=max_staleness_ms,
+        )
+        answer = self._call(self._scorer.Explain, request, timeout_s)
+        return Reasons(
+            answer.score,
+            answer.taste,
+            answer.recent,
+            dict(zip(answer.because, answer.because_scores, strict=True)),
+            answer.popularity,
+            answer.had_before,
+            answer.known,
+            answer.cold,
+            _meta(answer.meta),
         )
 
     def close(self) -> None:

@@ -45,6 +45,11 @@ class ScorerStub:
                 request_serializer=protos_dot_scorer__pb2.RecommendRequest.SerializeToString,
                 response_deserializer=protos_dot_scorer__pb2.RecommendResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/livefactor.v1.Scorer/Explain',
+                request_serializer=protos_dot_scorer__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=protos_dot_scorer__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class ScorerServicer:
@@ -65,6 +70,13 @@ class ScorerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Why an item has its score for a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScorerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_ScorerServicer_to_server(servicer, server):
                     servicer.Recommend,
                     request_deserializer=protos_dot_scorer__pb2.RecommendRequest.FromString,
                     response_serializer=protos_dot_scorer__pb2.RecommendResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=protos_dot_scorer__pb2.ExplainRequest.FromString,
+                    response_serializer=protos_dot_scorer__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class Scorer:
             '/livefactor.v1.Scorer/Recommend',
             protos_dot_scorer__pb2.RecommendRequest.SerializeToString,
             protos_dot_scorer__pb2.RecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/livefactor.v1.Scorer/Explain',
+            protos_dot_scorer__pb2.ExplainRequest.SerializeToString,
+            protos_dot_scorer__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,8 +5,9 @@ deadlines, `min_position` and `max_staleness_ms`, is the affair of `service`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 from google.protobuf.message import Message
 
 from protos import scorer_pb2 as wire
@@ -15,7 +16,7 @@ from serving.config import ServingConfig
 from serving.replica import Replica
 from state.store import ID_BYTES_MAX
 
-Request = wire.ScoreRequest | wire.RecommendRequest
+Request = wire.ScoreRequest | wire.RecommendRequest | wire.ExplainRequest
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
@@ -80,9 +81,36 @@ def wrong_recommend(request: wire.RecommendRequest, config: ServingConfig) -> st
     return _wrong_id("user_id", request.user_id)
 
 
-CALLS: Mapping[str, Call[wire.ScoreRequest] | Call[wire.RecommendRequest]] = {
+def explain(request: wire.ExplainRequest, moment: Moment) -> wire.ExplainResponse:
+    """Why an item has its score for a user."""
+    replica, now_ms = moment.replica, moment.now_ms
+    user = replica.user(request.user_id.encode())
+    ordinals = replica.items([request.item_id.encode()])
+    why = ranker.explain(replica.catalogue, user, int(ordinals[0]), now_ms)
+    near = sorted(why.neighbours.items(), key=lambda each: (-each[1], each[0]))
+    return wire.ExplainResponse(
+        score=float(ranker.score(replica.catalogue, user, ordinals, now_ms)[0]),
+        taste=why.taste,
+        recent=why.recent,
+        because=replica.item_ids(np.array([past for past, _ in near], np.int64)),
+        because_scores=[value for _, value in near],
+        popularity=why.popularity,
+        had_before=why.had_before,
+        known=bool(ordinals[0] >= 0),
+        cold=not ranker.has_taste(user),
+        meta=moment.meta,
+    )
+
+
+def wrong_explain(request: wire.ExplainRequest, config: ServingConfig) -> str:
+    """See `Call.wrong`."""
+    return _wrong_id("user_id", request.user_id) or _wrong_id("item_id", request.item_id)
+
+
+CALLS: Mapping[str, Call[Any]] = {
     "Score": Call(wire.ScoreRequest, wrong_score, score),
     "Recommend": Call(wire.RecommendRequest, wrong_recommend, recommend),
+    "Explain": Call(wire.ExplainRequest, wrong_explain, explain),
 }
 """Every method of the service, by its name in `protos/scorer.proto`."""
 

@@ -19,7 +19,8 @@ from typing import TypeGuard
 import numpy as np
 
 from state.arrays import F32, F64, I32, I64, U32
-from state.scoring import blend, factors, popularity
+from state.scoring import blend, explanation, factors, popularity
+from state.scoring.explanation import Explanation
 from state.scoring.top_k import top_k
 
 
@@ -126,6 +127,23 @@ def score(catalogue: Catalogue, user: User | None, ordinals: I64, now_ms: int) -
     else:
         scores[known] += catalogue.bias[ordinals[known]]
     return scores
+
+
+def explain(catalogue: Catalogue, user: User | None, ordinal: int, now_ms: int) -> Explanation:
+    """The parts of an item's `score`, which add up to it but for rounding; -1 stands for an unknown item.
+
+    What does not depend on who asks counts as popularity; by factors the rest is taste.
+    """
+    blended = catalogue.blended
+    if blended is not None and has_taste(user) and ordinal >= 0:
+        known = _known(blended, catalogue.clock, user, now_ms)
+        popular = float(blended.scalars[ordinal])
+        return explanation.explain(known, blended.catalogue, blended.weights, popular, ordinal)
+    taste = 0.0
+    if blended is None and has_taste(user) and ordinal >= 0:
+        taste = float(user.vector.astype(np.float64) @ catalogue.vectors[ordinal])
+    whole = float(score(catalogue, user, np.array([ordinal]), now_ms)[0])
+    return Explanation(taste, 0.0, {}, whole - taste, 0.0)
 
 
 def _predict_all(catalogue: Catalogue, user: User, now_ms: int) -> F64:

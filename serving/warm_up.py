@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from serving.ranker import recommend, score
+from serving.ranker import explain, recommend, score
 from serving.replica import Bounds, Replica
 from state import kinds
 from state.codec import id_keys
@@ -48,3 +48,4 @@ def _warm_up(spec: ScoringSpec) -> None:
         for someone in (None, replica.user(name)):
             recommend(replica.catalogue, someone, 1, include_seen=True, now_ms=0)
             score(replica.catalogue, someone, replica.items([name]), now_ms=0)
+            explain(replica.catalogue, someone, int(replica.items([name])[0]), now_ms=0)

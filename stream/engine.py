@@ -48,7 +48,7 @@ class Engine:
         self.model = Model(
             learning.rank, state.rows_max, state.items_max, state.history_max, settings.decode.event_ids_kept
         )
-        self.prequential = Prequential(settings.prequential, learning)
+        self.prequential = Prequential(settings.prequential, learning, blends=settings.blends)
         self.step = Step(self.model, create_learner(settings), self.prequential, settings)
         self._flush: Flush | None = None
         self._flush_slice = FLUSH_SLICE_ROWS

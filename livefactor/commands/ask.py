@@ -1,4 +1,4 @@
-"""`livefactor recommend` and `livefactor score`: questions to a running scorer."""
+"""`livefactor recommend`, `score` and `explain`: questions to a running scorer."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +60,34 @@ def score(
         return
     rows = list(zip(answer.item_ids, answer.scores, answer.known, strict=True))
     print_table(("item_id", "score", "known"), rows, title=_title(user, answer.cold, answer.meta))
+
+
+def explain(
+    user: Annotated[str, typer.Argument(help="User id.")],
+    item: Annotated[str, typer.Argument(help="Item id.")],
+    timeout_s: TimeoutOption = 5.0,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Ask the scorer why ITEM has its score for USER: the parts that add up to it."""
+    from livefactor.client import Client
+
+    settings = settings_of(config, overrides)
+    with Client(settings.serving.listen) as client:
+        answer = client.explain(user, item, timeout_s=timeout_s)
+    if as_json:
+        print_json({"user_id": user, "item_id": item, **asdict(answer)})
+        return
+    rows = [
+        ("taste", answer.taste),
+        ("recent items", answer.recent),
+        *((f"because of {past}", value) for past, value in answer.because.items()),
+        ("popularity", answer.popularity),
+        ("had before", answer.had_before),
+        ("score", answer.score),
+    ]
+    print_table(("part", "score"), rows, title=f"{item} for {_title(user, answer.cold, answer.meta)}")
 
 
 def _title(user: str, cold: bool, meta: "Meta") -> str:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -42,17 +43,23 @@ LEARNING = (
     "prequential.work_max=1000000",
 )
 VISITOR = "new-visitor"
-VISITOR_TASTE = "Animation"
+VISITOR_TASTE = "Western"
 CLICKS = 3
-SHOWN = 5
+SHOWN = 6
 REPORT_EVERY_S = 0.25
 POLL_S = 0.05
 KEEP_SLEEP_S = 0.5
 READY_TIMEOUT_S = 120.0
 LEARN_TIMEOUT_S = 300.0
 VERIFY_TIMEOUT_S = 300.0
-BAR_WIDTH = 24
+BAR_WIDTH = 14
 BAR_FULL = 0.4
+COMPARED = {
+    "live": ("live model", "green"),
+    "popularity": ("popularity", "blue"),
+    "neighbours": ("neighbours", "magenta"),
+}
+"""What guesses each event, as it is called and coloured."""
 
 
 class DemoFailedError(LivefactorError):
@@ -171,12 +178,17 @@ def _first_part(scene: Scene, learner: Child, watch: Watch, part: Sequence[Inter
     scene.say(
         f"\n   {len(part):,} film ratings (MovieTweetings, 2013) go in; {LIKED_FROM} and above is liked."
     )
-    scene.say("   Before an event is learnt, the live model and plain popularity guess it: a hit is the film")
-    scene.say("   among their best 10. Everyone here rates the month's releases: popularity is a high bar.\n")
+    scene.say(
+        "   Before an event is learnt, the live model guesses it, and so do its two best ingredients alone,"
+    )
+    scene.say(
+        "   what is popular and what people liked next to the same films. A hit: it is among the best 10.\n"
+    )
     before = watch.look()
     account = _publish(scene, part)
     scene.say(f"   published at {account.events_per_second:,.0f} events/s; learnt:\n")
-    scene.say(f"   {'events':>8} {'events/s':>9}   {'live model':<{BAR_WIDTH + 8}} popularity")
+    heads = "  ".join(f"{name:<{BAR_WIDTH + 6}}" for name, _ in COMPARED.values())
+    scene.say(f"   {'events':>8} {'events/s':>9}   {heads.rstrip()}")
     with _waiting(scene, "learning"):
         events_per_second = _watch_learning(scene, learner, watch, before)
     scene.summary["learnt at"] = f"{events_per_second:,.0f} events/s, durably"
@@ -200,13 +212,11 @@ def _speed(earlier: Seen, later: Seen) -> float:
 
 
 def _report(scene: Scene, seen: Seen, events_per_second: float) -> None:
-    live, popular = seen.hit_rates.get("live", 0.0), seen.hit_rates.get("popularity", 0.0)
-    bars = "  ".join(
-        f"[{colour}]{_bar(rate)}[/{colour}] {rate:5.1%}"
-        for colour, rate in (("green", live), ("blue", popular))
-    )
+    rates = {name: seen.hit_rates.get(name, 0.0) for name in COMPARED}
+    bars = "  ".join(f"[{COMPARED[name][1]}]{_bar(rate)}[/] {rate:5.1%}" for name, rate in rates.items())
     scene.say(f"   {seen.applied:>8,} {events_per_second:>9,.0f}   {bars}")
-    scene.summary["hit rate at 10"] = f"live {live:.1%}, popularity {popular:.1%}, on {seen.scored:,} events"
+    told = ", ".join(f"{name} {rate:.1%}" for name, rate in rates.items())
+    scene.summary["hit rate at 10"] = f"{told}, on {seen.scored:,} events"
 
 
 def _bar(rate: float) -> str:
@@ -251,8 +261,11 @@ def _visitor(scene: Scene, client: Client, seen: Sequence[Interaction]) -> None:
         times_ms.append((time.monotonic() - clicked_s) * 1000)
         scene.published += 1
         scene.say(f"   clicks [bold]{escape(film.title)}[/bold]: answer with it in {times_ms[-1]:.0f} ms")
-    _show(scene, "now offered:", answer)
-    if answer.cold or answer.item_ids == before.item_ids:
+    reasons = [_reason(scene, client, item_id) for item_id in answer.item_ids]
+    _show(
+        scene, "now offered:", answer, [f"because of {reason}" if reason else "popular" for reason in reasons]
+    )
+    if answer.cold or not any(reasons):
         raise DemoFailedError("three clicks did not change what is recommended")
     scene.summary["click to changed answer"] = ", ".join(f"{time_ms:.0f} ms" for time_ms in times_ms)
 
@@ -269,11 +282,20 @@ def _ask_when_ready(client: Client) -> Recommendations:
             time.sleep(POLL_S)
 
 
-def _show(scene: Scene, text: str, answer: Recommendations) -> None:
+def _show(scene: Scene, text: str, answer: Recommendations, reasons: Sequence[str] = ()) -> None:
     scene.say(f"   {text}")
-    for item_id in answer.item_ids:
+    for item_id, reason in zip_longest(answer.item_ids, reasons, fillvalue=""):
         categories = scene.catalogue[item_id].categories if item_id in scene.catalogue else ()
-        scene.say(f"      {scene.film(item_id)}  [dim]{escape(', '.join(categories))}[/dim]")
+        scene.say(
+            f"      {scene.film(item_id)}  [dim]{escape(', '.join(categories))}[/dim]  {reason}".rstrip()
+        )
+
+
+def _reason(scene: Scene, client: Client, item_id: str) -> str:
+    """The film clicked that added more to a film's score than being popular did, if one did."""
+    why = client.explain(VISITOR, item_id)
+    past, added = next(iter(why.because.items()), ("", 0.0))
+    return scene.film(past) if added > max(why.popularity, 0.0) else ""
 
 
 def _kill_in_mid_stream(

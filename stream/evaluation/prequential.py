@@ -3,12 +3,12 @@
 An event is eligible if it is a positive, its user and its item have been learnt from before, and the item
 is not in the user's history ("warm"). Candidates are all items learnt so far minus that history; where
 repeats count, the history stays. Ties get the middle rank. Side by side on the same events: `MODELS` of
-`stream.walk`, which ranks them.
+`stream.walk`, which ranks them; neighbours only where the blend has counted some.
 
 For explicit ratings the error of every prediction made just before learning it is summed as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -43,10 +43,13 @@ class Window:
 
     scored: int = 0
     through: int = 0
-    ranking: dict[str, dict[str, float]] = field(
-        default_factory=lambda: {name: dict.fromkeys(METRICS, 0.0) for name in MODELS}
-    )
+    ranking: dict[str, dict[str, float]] = field(default_factory=dict)
     ratings: Errors = field(default_factory=Errors)
+
+    @classmethod
+    def begin(cls, models: Sequence[str]) -> "Window":
+        """One in which nothing has been measured."""
+        return cls(ranking={name: dict.fromkeys(METRICS, 0.0) for name in models})
 
     @classmethod
     def restore(cls, facts: Mapping[str, Any]) -> "Window":
@@ -59,12 +62,14 @@ class Prequential:
 
     cold = False
 
-    def __init__(self, config: PrequentialConfig, learning: LearningConfig) -> None:
+    def __init__(self, config: PrequentialConfig, learning: LearningConfig, *, blends: bool) -> None:
+        """`blends`: items are ranked by the blend."""
         self._config, self._learning = config, learning
-        self.calibrations = first_calibrations(len(MODELS))
+        self._models = MODELS if blends else MODELS[:-1]
+        self.calibrations = first_calibrations(len(self._models))
         self._ratings_seen = np.array(NOTHING_SEEN)
-        self.total = Window()
-        self.window = Window()
+        self.total = Window.begin(self._models)
+        self.window = Window.begin(self._models)
         self.completed: list[Window] = []
         self._changed = False
 
@@ -101,9 +106,9 @@ class Prequential:
         return orjson.dumps(state)
 
     def restore(self, packed: bytes) -> None:
-        """Inverse of `pack`; measurements in another format begin anew."""
+        """Inverse of `pack`; measurements in another format, or of other models, begin anew."""
         state = orjson.loads(packed)
-        if state.get("format") != FORMAT:
+        if state.get("format") != FORMAT or set(state["total"]["ranking"]) != set(self._models):
             return
         self.calibrations[:] = np.array(state["calibrations"], np.float64)
         self._ratings_seen[:] = state["ratings_seen"] or NOTHING_SEEN
@@ -119,7 +124,7 @@ class Prequential:
         self._changed = True
         values = {
             name: event_metrics(ranks[:, row], losses[:, row], self._config.k)
-            for row, name in enumerate(MODELS)
+            for row, name in enumerate(self._models)
         }
         begin = 0
         while begin < len(clocks):
@@ -133,7 +138,7 @@ class Prequential:
                         window.ranking[name][metric] += float(each[begin:end].sum())
             if self.window.scored >= self._config.window_events:
                 self.completed = [*self.completed, self.window][-WINDOWS_KEPT:]
-                self.window = Window()
+                self.window = Window.begin(self._models)
             begin = end
 
     def _rate(self, predictions: F64, learnt: Learnable) -> None:

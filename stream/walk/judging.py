@@ -1,10 +1,10 @@
-"""Judging an event before it is learnt: the rank of its item by the live score and by popularity."""
+"""Judging an event before it is learnt: the rank of its item by the live score, popularity and neighbours."""
 
 import numba
 import numpy as np
 
 from state.arrays import F64, I64, U32
-from state.scoring import blend, factors, popularity
+from state.scoring import blend, factors, neighbours, popularity
 from state.scoring.blend import Catalogue, Known
 from stream.evaluation.ranking import candidates, count_loss, middle_rank, softmax_loss
 from stream.walk.values import Items, Room, Scalars, Shared, Users, Walked
@@ -65,7 +65,7 @@ def judge_by_blend(
     count, weights = int(shared.born[1]), shared.learnt.weights
     scalars = scalars_of_known(shared.scalars, weights, items.catalogue, int(shared.clock[0]), count)
     blend.score_all(items.catalogue, known, scalars, weights, room.scores[:count])
-    judge(e, item, excluded, items, shared, room, walked)
+    judge(e, item, excluded, known.last, items, shared, room, walked)
 
 
 @numba.njit(cache=True)
@@ -83,7 +83,7 @@ def judge_by_factors(
     """Judge an item by bias and inner product with a user."""
     scores = room.scores[: shared.born[1]]
     factors.score_all(users.vectors, user, items.catalogue.vectors, items.biases, scores)
-    judge(e, item, excluded, items, shared, room, walked)
+    judge(e, item, excluded, np.empty(0, np.int64), items, shared, room, walked)
 
 
 @numba.njit(cache=True)
@@ -106,19 +106,27 @@ def judge_for_newcomer(
 
 
 @numba.njit(cache=True)
-def judge(e: int, item: int, excluded: U32, items: Items, shared: Shared, room: Room, walked: Walked) -> None:
-    """Judge an item by `room.scores`, and then, if it is asked for, by popularity, which overwrites them."""
+def judge(
+    e: int, item: int, excluded: U32, last: I64, items: Items, shared: Shared, room: Room, walked: Walked
+) -> None:
+    """Judge an item by `room.scores`, and then by the other models that are asked for, which overwrite them.
+
+    `last` int64 [<= 5] are the items that the user liked last, newest first.
+    """
     count = shared.born[1]
     scores, candidate = room.scores[:count], room.candidate[:count]
     candidates(items.interactions, excluded, candidate)
     walked.warm[e] = True
     walked.ranks[e, 0] = middle_rank(scores, item, candidate)
     walked.losses[e, 0] = softmax_loss(scores, item, candidate, shared.calibrations[0])
-    if len(shared.calibrations) == 1:
-        return
-    catalogue = items.catalogue
-    popularity.present(
-        catalogue.counts, catalogue.counted_at, popularity.COMMON, int(shared.clock[0]), scores
-    )
-    walked.ranks[e, 1] = middle_rank(scores, item, candidate)
-    walked.losses[e, 1] = count_loss(scores, item, candidate, shared.calibrations[1])
+    catalogue, models = items.catalogue, len(shared.calibrations)
+    if models > 1:
+        popularity.present(
+            catalogue.counts, catalogue.counted_at, popularity.COMMON, int(shared.clock[0]), scores
+        )
+        walked.ranks[e, 1] = middle_rank(scores, item, candidate)
+        walked.losses[e, 1] = count_loss(scores, item, candidate, shared.calibrations[1])
+    if models > 2:
+        neighbours.cosine_scores(catalogue.lists, catalogue.counts[:, popularity.EVER], last, scores)
+        walked.ranks[e, 2] = middle_rank(scores, item, candidate)
+        walked.losses[e, 2] = softmax_loss(scores, item, candidate, shared.calibrations[2])

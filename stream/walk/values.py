@@ -17,8 +17,11 @@ from stream.learning.recent import Recent, recent_of
 STEPS = 4 * LAST
 """Steps that an event takes on the lists of neighbours, at most: a `remove` looks both ways."""
 
-MODELS = ("live", "popularity")
-"""What is ranked side by side: columns of the ranks, of the losses and of the calibrations."""
+MODELS = ("live", "popularity", "neighbours")
+"""What may be ranked side by side: columns of the ranks, of the losses and of the calibrations.
+
+The last needs lists of neighbours, which the blend alone has; fewer are the first of them.
+"""
 
 
 class Options(NamedTuple):

@@ -347,7 +347,7 @@ def test_dead_letters_are_sent_again_untouched_and_only_once(place: Place):
     ]
 
 
-def test_a_scorer_answers_recommend_and_score_for_a_learnt_store(learnt: Place):
+def test_a_scorer_answers_recommend_score_and_explain_for_a_learnt_store(learnt: Place):
     with running("serve", "--config", learnt.config) as scorer:
         address = first_line(scorer).removeprefix("listening on ")
         at = ("--set", f"serving.listen={address}")
@@ -357,6 +357,15 @@ def test_a_scorer_answers_recommend_and_score_for_a_learnt_store(learnt: Place):
         assert learnt.json("recommend", "nobody", *at)["cold"] is True
         scores = learnt.json("score", "user-1", "item-0", "item-unheard-of", *at)
         assert scores["known"] == [True, False]
+        why = learnt.json("explain", "user-1", "item-0", *at)
+        assert (why["known"], why["cold"]) == (True, False)
+        assert why["score"] == pytest.approx(scores["scores"][0], abs=1e-6)
+        parts = why["taste"] + why["recent"] + why["popularity"] + why["had_before"]
+        assert parts + sum(why["because"].values()) == pytest.approx(why["score"], abs=1e-5)
+        assert learnt.run("explain", "user-1", "item-0", *at).stdout.startswith("part\tscore\ntaste\t")
+        refused = learnt.run("explain", "user-1", "", *at)
+        assert refused.returncode == 1
+        assert "item_id has 0 bytes, allowed are 1 to 256" in refused.stderr
         lines = learnt.run("recommend", "user-1", "-k", "2", "--include-seen", *at).stdout.splitlines()
         assert lines[0] == "rank\titem_id\tscore"
         assert len(lines) == 3

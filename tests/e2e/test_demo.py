@@ -82,7 +82,11 @@ def test_the_demo_shows_everything_and_ends_with_exit_code_0(tmp_path: Path):
     assert process.returncode == 0, text
     assert "100,003 events published, 100,003 applied; the log is whole." in text
     assert "state verify agrees" in text
-    assert len(re.findall(r"clicks .+: answer with it in \d+ ms", text)) == 3
+    clicked = re.findall(r"clicks (.+): answer with it in \d+ ms", text)
+    assert len(clicked) == 3
+    assert set(re.findall(r"because of (.+)", text)) <= set(clicked)
+    assert re.search(r"because of .+", text)
+    assert re.search(r"hit rate at 10 +live [\d.]+%, popularity [\d.]+%, neighbours [\d.]+%", text)
     assert re.search(r"learner killed after [\d,]+ of 30,000 further events", text)
     assert "\x1b" not in text
     assert_nothing_is_left(tmp_path, text)

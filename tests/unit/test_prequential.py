@@ -5,11 +5,13 @@ import pytest
 from pipeline import Feed, batch, event, score, slot, small_settings
 
 from state.memory import MemoryStore
-from state.scoring.popularity import COMMON
+from state.scoring.neighbours import WEIGHTS
+from state.scoring.popularity import COMMON, EVER
 from stream.config import LearningConfig, PrequentialConfig
 from stream.engine import Engine
 from stream.evaluation.prequential import WINDOWS_KEPT, Prequential
 from stream.evaluation.ranking import LOG_SCALE, Answer, Calibration
+from stream.walk.values import MODELS
 
 
 def engine_with(ranking="factors", **prequential):
@@ -86,6 +88,28 @@ def test_ranks_and_metrics_agree_with_a_slow_oracle():
     assert total.scored == scored > known_before + 10
     assert total.ranking["live"] == pytest.approx(expected, abs=1e-3)
     assert total.ranking["popularity"]["log_loss"] == pytest.approx(popular_loss, abs=1e-3)
+
+
+def test_neighbours_are_ranked_by_what_came_next_to_the_last_likes():
+    engine, feed = warmed(ranking="blend")
+    model, lists = engine.model, engine.model.neighbours.lists
+    expected = engine.prequential.total.ranking["neighbours"]["mrr"]
+    known_before = engine.prequential.total.scored
+    for user, item in [(f"u{u}", f"i{i}") for u in range(9) for i in range(12)]:
+        history = model.users.history(slot(model.users, user))[0].tolist()
+        likes, scores = model.items.counts[:, EVER], np.zeros(model.item_count)
+        for weight, owner in zip(WEIGHTS, history[:-6:-1], strict=False):
+            for n in range(lists.length[owner]):
+                other = lists.other[owner, n]
+                together = 0.05 * (int(lists.forward[owner, n]) + int(lists.backward[owner, n]))
+                scores[other] += weight * together / np.sqrt(likes[owner] * likes[other])
+        if slot(model.items, item) not in history:
+            by_name = {name.decode(): scores[n] for n, name in enumerate(model.items.ids(model.items.slots))}
+            expected += 1 / slow_rank(engine, user, item, by_name.__getitem__)
+        engine.process([feed(event(user, item))])
+    total = engine.prequential.total
+    assert total.scored > known_before + 10
+    assert total.ranking["neighbours"]["mrr"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_popularity_is_the_decayed_count_of_likes():
@@ -180,7 +204,7 @@ def test_measurements_are_stored_and_go_on():
     for one in (engine, restarted):
         assert one.prequential.pack() == engine.store.head().memo["prequential"]
     restarted.process([feed(*[event("u1", f"i{n}") for n in range(12)])])
-    copy = Prequential(engine.settings.prequential, engine.settings.learning)
+    copy = Prequential(engine.settings.prequential, engine.settings.learning, blends=False)
     copy.restore(restarted.prequential.pack())
     assert (copy.total, copy.window, copy.completed) == (
         restarted.prequential.total,
@@ -189,6 +213,14 @@ def test_measurements_are_stored_and_go_on():
     )
     np.testing.assert_array_equal(copy.calibrations, restarted.prequential.calibrations)
     assert copy.calibrations[0, LOG_SCALE] != engine.prequential.calibrations[0, LOG_SCALE]
+
+
+def test_measurements_of_other_models_begin_anew():
+    measured, other = warmed(ranking="blend")[0].prequential, warmed()[0].prequential
+    before = other.pack()
+    other.restore(measured.pack())
+    assert other.pack() == before
+    assert (list(measured.total.ranking), list(other.total.ranking)) == (list(MODELS), list(MODELS[:2]))
 
 
 def test_measurements_of_another_format_begin_anew():
@@ -222,6 +254,8 @@ def test_errors_of_ratings_are_those_of_predictions_before_learning():
 
 
 def test_large_catalogues_are_sampled_more_rarely():
-    prequential = Prequential(PrequentialConfig(sample_every=20, work_max=1_000), LearningConfig())
+    prequential = Prequential(
+        PrequentialConfig(sample_every=20, work_max=1_000), LearningConfig(), blends=True
+    )
     assert prequential.period(100, 32) == 20
     assert prequential.period(200_000, 32) == 11_200

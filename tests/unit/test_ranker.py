@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.ranker import Blended, Catalogue, User, has_taste, recommend, score
+from serving.ranker import Blended, Catalogue, User, explain, has_taste, recommend, score
 from state import neighbours
 from state.scoring import blend, popularity
 from state.scoring.popularity import COMMON, DECAYS
@@ -230,6 +230,23 @@ def test_the_blend_knows_how_long_ago_the_last_event_was() -> None:
     catalogue, user = make_blended(), make_user(seen=(3, 17, 40))
     soon, later = (recommend(catalogue, user, ITEMS, True, now_ms).scores for now_ms in (0, 10**10))
     assert not np.array_equal(soon, later)
+
+
+@pytest.mark.parametrize("mean", [None, 3.5, "blend", "repeats"])
+def test_the_parts_of_a_score_add_up_to_it_and_say_who_is_asked(mean: float | str | None) -> None:
+    catalogue = make_blended(mean == "repeats") if isinstance(mean, str) else make_catalogue(mean)
+    fan, other = make_user(seen=(3, 17, 40)), make_user(seen=(5,), seed=6)
+    popular = []
+    for user in (fan, other, None):
+        for item in (*range(ITEMS), -1):
+            why = explain(catalogue, user, item, now_ms=90_000)
+            expected = float(score(catalogue, user, np.array([item]), now_ms=90_000)[0])
+            assert why.score == pytest.approx(expected, abs=1e-5)
+            assert set(why.neighbours) <= set(user.seen.tolist() if user else ())
+            nothing = (why.taste, why.recent, why.neighbours, why.had_before) == (0, 0, {}, 0)
+            assert nothing == (user is None or item < 0)
+        popular.append([explain(catalogue, user, item, now_ms=90_000).popularity for item in range(ITEMS)])
+    assert popular[0] == pytest.approx(popular[1], abs=1e-6), "what everybody is told"
 
 
 def test_strangers_are_ranked_by_what_newcomers_like() -> None:
