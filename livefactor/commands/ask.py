@@ -79,6 +79,7 @@ def explain(
     if as_json:
         print_json({"user_id": user, "item_id": item, **asdict(answer)})
         return
+    name = item if answer.known else f"{item}, never seen,"
     rows = [
         ("taste", answer.taste),
         ("recent items", answer.recent),
@@ -87,7 +88,7 @@ def explain(
         ("had before", answer.had_before),
         ("score", answer.score),
     ]
-    print_table(("part", "score"), rows, title=f"{item} for {_title(user, answer.cold, answer.meta)}")
+    print_table(("part", "score"), rows, title=f"{name} for {_title(user, answer.cold, answer.meta)}")
 
 
 def _title(user: str, cold: bool, meta: "Meta") -> str:

@@ -182,7 +182,7 @@ def _first_part(scene: Scene, learner: Child, watch: Watch, part: Sequence[Inter
         "   Before an event is learnt, the live model guesses it, and so do its two best ingredients alone,"
     )
     scene.say(
-        "   what is popular and what people liked next to the same films. A hit: it is among the best 10.\n"
+        "   what is popular and what people liked after the same films. A hit: it is among the best 10.\n"
     )
     before = watch.look()
     account = _publish(scene, part)

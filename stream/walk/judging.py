@@ -127,6 +127,6 @@ def judge(
         walked.ranks[e, 1] = middle_rank(scores, item, candidate)
         walked.losses[e, 1] = count_loss(scores, item, candidate, shared.calibrations[1])
     if models > 2:
-        neighbours.cosine_scores(catalogue.lists, catalogue.counts[:, popularity.EVER], last, scores)
+        neighbours.directed_scores(catalogue.lists, catalogue.counts[:, popularity.EVER], last, scores)
         walked.ranks[e, 2] = middle_rank(scores, item, candidate)
         walked.losses[e, 2] = softmax_loss(scores, item, candidate, shared.calibrations[2])
