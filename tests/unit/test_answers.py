@@ -13,6 +13,7 @@ from serving import ranker
 from serving.replica import Bounds, Replica
 from state import codec
 from state.memory import MemoryStore
+from state.scoring import blend, popularity
 from stream.engine import Engine
 
 RANK, DECAYS = 4, 5
@@ -113,3 +114,37 @@ def test_every_answer_is_what_the_stored_rows_say():
         assert replica.item_ids(answer.ordinals) == [rows.items[item][0] for item in best]
     strangers = [float(np.dot(rows.newcomer_weights, rows.popularity(item))) for item in everything]
     assert ranker.score(replica.catalogue, None, everything, now_ms) == pytest.approx(strangers, abs=1e-4)
+
+
+def test_popularity_of_every_item_is_brought_up_to_date_bit_by_bit():
+    """A few items with each batch, so that no request waits for all: each at least every hundred events."""
+    settings, store, feed = small_settings(), MemoryStore(), Feed()
+    engine = Engine(settings, store)
+    engine.process([feed(*(Interaction(**row).SerializeToString() for row in random_likes(300, 15, 25)))])
+    head = store.head()
+    replica = Replica(store, settings.scoring, Bounds(3_000, 500, 1 << 20))
+    assert replica.load(head)
+    count, batches, size = len(replica.catalogue), 10, 10
+    last_changed = np.zeros(count)
+    for batch in range(1, 2 * batches + 1):
+        before = replica.catalogue.blended.scalars.copy()
+        likes = [{"user_id": f"u{n}", "item_id": "new" if batch == 3 else "i0"} for n in range(size)]
+        engine.process([feed(*(Interaction(**row).SerializeToString() for row in likes))])
+        entries = list(store.journal(store.head().batch_seq - 1))
+        replica.apply(entries, store.head())
+        after = replica.catalogue.blended.scalars
+        changed = after[:count] != before[:count]
+        assert 0 < changed.sum() < count / 2
+        last_changed[changed] = batch
+        assert (batch - last_changed <= batches).all()
+        for item in np.flatnonzero(changed):
+            exact = popularity.scalar(
+                engine.model.items.counts,
+                engine.model.items.counted_at,
+                item,
+                engine.model.clock,
+                engine.model.globals["weights"][blend.POPULARITY : blend.NEIGHBOURS],
+            )
+            assert after[item] == exact
+    assert len(replica.catalogue) == count + 1
+    assert replica.catalogue.blended.scalars[count] != 0
