@@ -20,6 +20,11 @@ LOG_DECAYS = tuple(math.log(decay) for decay in DECAYS)
 SMOOTHERS = (0.03, 0.3, 3.0)
 """c, in likes."""
 
+LOG_SMOOTHERS = tuple(math.log(smoother) for smoother in SMOOTHERS)
+
+LOG_NOTHING = -80.0
+"""Log of a decay beyond which nothing is left of 10^15 likes: with less, P_d + c is c to the bit."""
+
 FEATURES = len(DECAYS) * len(SMOOTHERS)
 """log(P_d + c) for all c of one d, then of the next."""
 
@@ -58,9 +63,10 @@ def features(counts: F64, counted_at: I64, item: int, clock: int, out: F64) -> N
     age = np.float64(clock - counted_at[item])
     at = 0
     for d in range(len(DECAYS)):
-        held = counts[item, d] * np.exp(age * LOG_DECAYS[d])
+        log_left = age * LOG_DECAYS[d]
+        held = counts[item, d] * np.exp(log_left) if log_left > LOG_NOTHING else 0.0
         for c in range(len(SMOOTHERS)):
-            out[at] = np.log(held + SMOOTHERS[c])
+            out[at] = np.log(held + SMOOTHERS[c]) if held > 0.0 else LOG_SMOOTHERS[c]
             at += 1
 
 
@@ -71,9 +77,10 @@ def scalar(counts: F64, counted_at: I64, item: int, clock: int, weights: F64) ->
     total = 0.0
     at = 0
     for d in range(len(DECAYS)):
-        held = counts[item, d] * np.exp(age * LOG_DECAYS[d])
+        log_left = age * LOG_DECAYS[d]
+        held = counts[item, d] * np.exp(log_left) if log_left > LOG_NOTHING else 0.0
         for c in range(len(SMOOTHERS)):
-            total += weights[at] * np.log(held + SMOOTHERS[c])
+            total += weights[at] * (np.log(held + SMOOTHERS[c]) if held > 0.0 else LOG_SMOOTHERS[c])
             at += 1
     return total
 

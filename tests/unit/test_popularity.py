@@ -46,6 +46,19 @@ def test_the_scalar_is_the_weighted_sum_of_the_features():
     assert some.tolist() == [0, everything[1], 0, 0, everything[4], 0]
 
 
+@pytest.mark.parametrize("column", range(popularity.EVER))
+def test_what_is_left_out_as_nothing_would_not_have_changed_a_bit(column):
+    counts, counted_at = np.zeros((1, len(popularity.DECAYS))), np.zeros(1, np.int64)
+    counts[0, column] = 1e15
+    last = int(popularity.LOG_NOTHING / popularity.LOG_DECAYS[column])
+    before, after, ages_later = np.zeros((3, popularity.FEATURES))
+    popularity.features(counts, counted_at, 0, last - 1, before)
+    popularity.features(counts, counted_at, 0, last + 1, after)
+    popularity.features(counts, counted_at, 0, 10**15, ages_later)
+    expected = [np.log(smoother) for _ in popularity.DECAYS for smoother in popularity.SMOOTHERS]
+    assert before.tolist() == after.tolist() == ages_later.tolist() == expected
+
+
 def test_a_like_taken_back_leaves_the_undecayed_count_as_it_was():
     counts, counted_at, likes = learnt(50)
     before = counts[2].copy()
