@@ -41,15 +41,17 @@ def global_arrays(rank: int) -> dict[str, Array]:
 WEIGHTS = ("weights", "curvature", "newcomer_weights", "newcomer_curvature")
 """Arrays as long as there are features of the ranking score, whatever the rank."""
 
+_WEIGHTS_BYTES = {
+    ordinal: array.nbytes for ordinal, (name, array) in enumerate(global_arrays(1).items()) if name in WEIGHTS
+}
+
 
 def ordinals_of_another_length(rows: Rows) -> list[int]:
     """Of stored rows of any kind, those that are weights of a program with other features."""
     if rows.kind != GLOBAL:
         return []
-    arrays = global_arrays(rank=1)
-    sizes = {ordinal: arrays[name].nbytes for ordinal, name in enumerate(arrays) if name in WEIGHTS}
     stored = zip(rows.ordinals.tolist(), np.diff(rows.bounds).tolist(), strict=True)
-    return [ordinal for ordinal, size in stored if sizes.get(ordinal, size) != size]
+    return [ordinal for ordinal, size in stored if _WEIGHTS_BYTES.get(ordinal, size) != size]
 
 
 class Globals(Mapping[str, Array]):

@@ -25,14 +25,14 @@ class Scores:
 
 
 class Panel:
-    """Experts by name, with room for their ranks of `count` events; two names may share an expert.
+    """Experts by name, with room for their ranks of `count` events.
 
     `asked` events it has been told of, `warm` bool [count]: the first `asked` of them.
     """
 
     def __init__(self, experts: Mapping[str, Expert], count: int) -> None:
-        self._experts: Sequence[Expert] = list(dict.fromkeys(experts.values()))
-        self._row_of = {name: self._experts.index(expert) for name, expert in experts.items()}
+        self._experts: Sequence[Expert] = list(experts.values())
+        self._row_of = {name: row for row, name in enumerate(experts)}
         self._calibrations = [Calibration() for _ in self._experts]
         self._ranks = np.empty((len(self._experts), count), np.float32)
         self._losses = np.empty_like(self._ranks)
