@@ -144,14 +144,8 @@ class Client:
         With `min_position` (what `publish` returned) the answer waits, at most `timeout_s`, until it
         includes that event. Raises ScorerError.
         """
-        request = scorer_pb2.RecommendRequest(
-            user_id=user_id,
-            k=k,
-            include_seen=include_seen,
-            min_position=_to_wire(min_position),
-            max_staleness_ms=max_staleness_ms,
-        )
-        answer = self._call(self._scorer.Recommend, request, timeout_s)
+        request = scorer_pb2.RecommendRequest(user_id=user_id, k=k, include_seen=include_seen)
+        answer = self._call(self._scorer.Recommend, request, min_position, max_staleness_ms, timeout_s)
         return Recommendations(tuple(answer.item_ids), tuple(answer.scores), answer.cold, _meta(answer.meta))
 
     def score(
@@ -164,13 +158,8 @@ class Client:
         timeout_s: float = 5.0,
     ) -> Scores:
         """Scores of some items for a user. Raises ScorerError."""
-        request = scorer_pb2.ScoreRequest(
-            user_id=user_id,
-            item_ids=item_ids,
-            min_position=_to_wire(min_position),
-            max_staleness_ms=max_staleness_ms,
-        )
-        answer = self._call(self._scorer.Score, request, timeout_s)
+        request = scorer_pb2.ScoreRequest(user_id=user_id, item_ids=item_ids)
+        answer = self._call(self._scorer.Score, request, min_position, max_staleness_ms, timeout_s)
         return Scores(
             tuple(item_ids), tuple(answer.scores), tuple(answer.known), answer.cold, _meta(answer.meta)
         )
@@ -185,13 +174,8 @@ class Client:
         timeout_s: float = 5.0,
     ) -> Reasons:
         """Why an item has its score for a user. Raises ScorerError."""
-        request = scorer_pb2.ExplainRequest(
-            user_id=user_id,
-            item_id=item_id,
-            min_position=_to_wire(min_position),
-            max_staleness_ms=max_staleness_ms,
-        )
-        answer = self._call(self._scorer.Explain, request, timeout_s)
+        request = scorer_pb2.ExplainRequest(user_id=user_id, item_id=item_id)
+        answer = self._call(self._scorer.Explain, request, min_position, max_staleness_ms, timeout_s)
         return Reasons(
             answer.score,
             answer.taste,
@@ -218,7 +202,18 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(self, method: Any, request: object, timeout_s: float) -> Any:
+    def _call(
+        self,
+        method: Any,
+        request: Any,
+        min_position: Position | Iterable[Position] | None,
+        max_staleness_ms: int | None,
+        timeout_s: float,
+    ) -> Any:
+        """The reply to a request, which gets the demands that all calls have."""
+        request.min_position.extend(_to_wire(min_position))
+        if max_staleness_ms is not None:
+            request.max_staleness_ms = max_staleness_ms
         try:
             return method(request, timeout=timeout_s)
         except grpc.RpcError as error:

@@ -5,7 +5,7 @@ deadlines, `min_position` and `max_staleness_ms`, is the affair of `service`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -107,7 +107,7 @@ def wrong_explain(request: wire.ExplainRequest, config: ServingConfig) -> str:
     return _wrong_id("user_id", request.user_id) or _wrong_id("item_id", request.item_id)
 
 
-CALLS: Mapping[str, Call[Any]] = {
+CALLS: Mapping[str, Call[wire.ScoreRequest] | Call[wire.RecommendRequest] | Call[wire.ExplainRequest]] = {
     "Score": Call(wire.ScoreRequest, wrong_score, score),
     "Recommend": Call(wire.RecommendRequest, wrong_recommend, recommend),
     "Explain": Call(wire.ExplainRequest, wrong_explain, explain),

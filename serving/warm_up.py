@@ -30,6 +30,7 @@ def _warm_up(spec: ScoringSpec) -> None:
     for table in (model.users, model.items):
         table.add(*spans([name]), one)
         table.vectors[:] = 1.0
+        table.changed_at[:] = 1
     model.users.append(one, one, np.ones(1, np.float32))
     model.globals["counts"][:] = 1
     step = pack_steps(one, one.astype(np.uint32), *np.ones((2, 1), np.int8))

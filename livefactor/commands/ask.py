@@ -1,6 +1,7 @@
 """`livefactor recommend`, `score` and `explain`: questions to a running scorer."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,7 @@ from livefactor.console import print_json, print_table
 from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
 
 if TYPE_CHECKING:
-    from livefactor.client import Meta
+    from livefactor.client import Client, Meta
 
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.001, metavar="S", help="Seconds to wait.")]
 
@@ -26,10 +27,7 @@ def recommend(
     overrides: SetOption = None,
 ) -> None:
     """Ask the scorer for the best items for USER, best first."""
-    from livefactor.client import Client
-
-    settings = settings_of(config, overrides)
-    with Client(settings.serving.listen) as client:
+    with _client(config, overrides) as client:
         answer = client.recommend(user, k, include_seen=include_seen, timeout_s=timeout_s)
     if as_json:
         print_json({"user_id": user, **asdict(answer)})
@@ -50,10 +48,7 @@ def score(
     overrides: SetOption = None,
 ) -> None:
     """Ask the scorer how well each ITEM suits USER, in the order given."""
-    from livefactor.client import Client
-
-    settings = settings_of(config, overrides)
-    with Client(settings.serving.listen) as client:
+    with _client(config, overrides) as client:
         answer = client.score(user, items, timeout_s=timeout_s)
     if as_json:
         print_json({"user_id": user, **asdict(answer)})
@@ -71,10 +66,7 @@ def explain(
     overrides: SetOption = None,
 ) -> None:
     """Ask the scorer why ITEM has its score for USER: the parts that add up to it."""
-    from livefactor.client import Client
-
-    settings = settings_of(config, overrides)
-    with Client(settings.serving.listen) as client:
+    with _client(config, overrides) as client:
         answer = client.explain(user, item, timeout_s=timeout_s)
     if as_json:
         print_json({"user_id": user, "item_id": item, **asdict(answer)})
@@ -89,6 +81,13 @@ def explain(
         ("score", answer.score),
     ]
     print_table(("part", "score"), rows, title=f"{name} for {_title(user, answer.cold, answer.meta)}")
+
+
+def _client(config: Path | None, overrides: list[str] | None) -> "Client":
+    """A client of the scorer that the settings name."""
+    from livefactor.client import Client
+
+    return Client(settings_of(config, overrides).serving.listen)
 
 
 def _title(user: str, cold: bool, meta: "Meta") -> str:

@@ -265,7 +265,7 @@ def _visitor(scene: Scene, client: Client, seen: Sequence[Interaction]) -> None:
     _show(
         scene, "now offered:", answer, [f"because of {reason}" if reason else "popular" for reason in reasons]
     )
-    if answer.cold or not any(reasons):
+    if answer.cold or answer.item_ids == before.item_ids or not any(reasons):
         raise DemoFailedError("three clicks did not change what is recommended")
     scene.summary["click to changed answer"] = ", ".join(f"{time_ms:.0f} ms" for time_ms in times_ms)
 

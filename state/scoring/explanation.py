@@ -63,10 +63,10 @@ def _by_last_item(
 ) -> Mapping[int, float]:
     """The weighed features `by_feature` float64 [8] of a neighbour, shared among the `last` items."""
     lists = catalogue.lists
-    likes = catalogue.counts[:, popularity.EVER]
     whole = sparse.strengths[at]
     shared: dict[int, float] = {}
     for q, owner in enumerate(last):
+        likes = catalogue.counts[owner, popularity.EVER]
         slots = np.flatnonzero(lists.other[owner, : lists.length[owner]] == sparse.items[at])
         for slot in slots.tolist():
             part = np.array(neighbours.strengths_of(lists, likes, owner, slot, q))

@@ -41,13 +41,16 @@ FEATURES = len(NAMES)
 
 @numba.njit(cache=True)
 def strengths_of(
-    lists: Lists, counts: F64, owner: int, slot: int, q: int
+    lists: Lists, count: float, owner: int, slot: int, q: int
 ) -> tuple[float, float, float, float]:
-    """What one entry of a list, that of the user's last item but `q`, gives to a1, a2, a3 and a4."""
+    """What one entry of a list, that of the user's last item but `q`, gives to a1, a2, a3 and a4.
+
+    `count` is that of the owner's events.
+    """
     forward = np.float64(lists.forward[owner, slot])
     backward = np.float64(lists.backward[owner, slot])
-    share = UNIT * WEIGHTS[q] / (counts[owner] + PRIOR_EVENTS)
-    root = UNIT * WEIGHTS[q] / np.sqrt(max(counts[owner], 1.0))
+    share = UNIT * WEIGHTS[q] / (count + PRIOR_EVENTS)
+    root = UNIT * WEIGHTS[q] / np.sqrt(max(count, 1.0))
     after = share * forward
     return after if q == 0 else 0.0, after, root * (forward + 0.5 * backward), share * backward
 
@@ -72,7 +75,7 @@ def gather(lists: Lists, counts: F64, last: I64, place: I32, union: I64, strengt
                 union[at] = item
                 strengths[at, :] = 0.0
                 size += 1
-            a1, a2, a3, a4 = strengths_of(lists, counts, owner, slot, q)
+            a1, a2, a3, a4 = strengths_of(lists, counts[owner], owner, slot, q)
             strengths[at, 0] += a1
             strengths[at, 1] += a2
             strengths[at, 2] += a3

@@ -58,15 +58,27 @@ def present(counts: F64, counted_at: I64, column: int, clock: int, out: F64) -> 
 
 
 @numba.njit(cache=True)
+def _left(counts: F64, item: int, d: int, age: float) -> float:
+    """What is left of an item's count of one decay after `age` events; 0 if it would not change a feature."""
+    log_left = age * LOG_DECAYS[d]
+    return float(counts[item, d] * np.exp(log_left)) if log_left > LOG_NOTHING else 0.0
+
+
+@numba.njit(cache=True)
+def _log(left: float, c: int) -> float:
+    """log(P_d + c) for the smoother numbered `c`."""
+    return float(np.log(left + SMOOTHERS[c])) if left > 0.0 else LOG_SMOOTHERS[c]
+
+
+@numba.njit(cache=True)
 def features(counts: F64, counted_at: I64, item: int, clock: int, out: F64) -> None:
     """log(P_d + c) of an item as of event `clock`, into `out` float64 [15]."""
     age = np.float64(clock - counted_at[item])
     at = 0
     for d in range(len(DECAYS)):
-        log_left = age * LOG_DECAYS[d]
-        held = counts[item, d] * np.exp(log_left) if log_left > LOG_NOTHING else 0.0
+        left = _left(counts, item, d, age)
         for c in range(len(SMOOTHERS)):
-            out[at] = np.log(held + SMOOTHERS[c]) if held > 0.0 else LOG_SMOOTHERS[c]
+            out[at] = _log(left, c)
             at += 1
 
 
@@ -77,10 +89,9 @@ def scalar(counts: F64, counted_at: I64, item: int, clock: int, weights: F64) ->
     total = 0.0
     at = 0
     for d in range(len(DECAYS)):
-        log_left = age * LOG_DECAYS[d]
-        held = counts[item, d] * np.exp(log_left) if log_left > LOG_NOTHING else 0.0
+        left = _left(counts, item, d, age)
         for c in range(len(SMOOTHERS)):
-            total += weights[at] * (np.log(held + SMOOTHERS[c]) if held > 0.0 else LOG_SMOOTHERS[c])
+            total += weights[at] * _log(left, c)
             at += 1
     return total
 

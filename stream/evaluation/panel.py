@@ -27,7 +27,7 @@ class Scores:
 class Panel:
     """Experts by name, with room for their ranks of `count` events.
 
-    `asked` events it has been told of, `warm` bool [count]: the first `asked` of them.
+    `warm` bool [count]: which of those asked about so far are.
     """
 
     def __init__(self, experts: Mapping[str, Expert], count: int) -> None:
@@ -36,7 +36,7 @@ class Panel:
         self._calibrations = [Calibration() for _ in self._experts]
         self._ranks = np.empty((len(self._experts), count), np.float32)
         self._losses = np.empty_like(self._ranks)
-        self.asked, self.warm = 0, np.zeros(count, np.bool_)
+        self._asked, self.warm = 0, np.zeros(count, np.bool_)
 
     def expert(self, name: str) -> tuple[Expert, Calibration]:
         """One of them, and what has been learnt of its probabilities."""
@@ -45,17 +45,17 @@ class Panel:
 
     def ask(self, query: Query, item: int, candidate: Mask, warm: bool) -> None:
         """Rank `item`, one of the candidates (bool [items]), by every expert."""
-        self.warm[self.asked] = warm
+        self.warm[self._asked] = warm
         for row, (expert, calibration) in enumerate(zip(self._experts, self._calibrations, strict=True)):
             answer = expert.answer(query)
-            self._ranks[row, self.asked] = middle_rank(answer.scores, item, candidate)
-            self._losses[row, self.asked] = calibration.loss(answer, item, candidate)
-        self.asked += 1
+            self._ranks[row, self._asked] = middle_rank(answer.scores, item, candidate)
+            self._losses[row, self._asked] = calibration.loss(answer, item, candidate)
+        self._asked += 1
 
     def miss(self) -> None:
         """An event whose item is no candidate."""
-        self._ranks[:, self.asked], self._losses[:, self.asked] = np.inf, np.nan
-        self.asked += 1
+        self._ranks[:, self._asked], self._losses[:, self._asked] = np.inf, np.nan
+        self._asked += 1
 
     def learn(self, users: I64, items: I64) -> None:
         """Tell every expert of positives that have just been learnt."""
@@ -63,9 +63,9 @@ class Panel:
             expert.learn(users, items)
 
     def ranks(self, name: str) -> F32:
-        """Of one expert, float32 [asked]."""
-        return self._ranks[self._row_of[name], : self.asked]
+        """Of one expert, float32, of the events so far."""
+        return self._ranks[self._row_of[name], : self._asked]
 
     def losses(self, name: str) -> F32:
-        """Of one expert, float32 [asked]."""
-        return self._losses[self._row_of[name], : self.asked]
+        """Of one expert, float32, of the events so far."""
+        return self._losses[self._row_of[name], : self._asked]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from numba.core.registry import CPUDispatcher
 
-from serving.ranker import recommend, score
+from serving.ranker import explain, recommend, score
 from serving.refresh import Follower
 from serving.replica import Bounds
 from serving.warm_up import warm_up
@@ -40,6 +40,8 @@ def main() -> None:
         user = replica.user(user_id)
         recommend(replica.catalogue, user, 3, include_seen=False, now_ms=0)
         score(replica.catalogue, user, replica.items([b"i0", b"nothing"]), now_ms=0)
+        for ordinal in range(-1, len(replica.catalogue)):
+            explain(replica.catalogue, user, ordinal, now_ms=0)
     follower.close()
     print(json.dumps([name for name, count in compiled().items() if count > before.get(name, 0)]))
 
