@@ -26,6 +26,7 @@ from rocksdict import (
     Cache,
     DBCompressionType,
     DBRecoveryMode,
+    Env,
     Options,
     Rdict,
 )
@@ -113,6 +114,7 @@ def open_database(path: Path, access: AccessType, tuning: Mapping[str, Any] | No
     options.set_keep_log_file_num(4)
     options.set_max_total_wal_size(_WAL_BYTES_MAX)
     options.set_max_background_jobs(2)
+    options.set_env(_gentle_environment())
     # What a power cut leaves is a prefix of history, and damage in its middle ends it there.
     options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
     apply_tuning(options, tuning or {})
@@ -121,6 +123,13 @@ def open_database(path: Path, access: AccessType, tuning: Mapping[str, Any] | No
         return Rdict(str(path), options, _family_options(), access)
     except Exception as error:
         raise named_error(error, path) from error
+
+
+def _gentle_environment() -> Env:
+    """Merging files waits where learning and answering want the processor: it is in no hurry."""
+    environment = Env()
+    environment.lower_thread_pool_cpu_priority()
+    return environment
 
 
 def apply_tuning(options: Options, tuning: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import orjson
 import pytest
@@ -353,3 +354,23 @@ def test_every_sync_setting_keeps_what_was_committed(config, sync):
     store = RocksWriter(config, IDENTITY)
     assert (store.head().batch_seq, dict(store.head().offsets)) == (2, {store_checks.P0: 3})
     store.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux only")
+def test_merging_files_makes_way_for_learning_and_answering(tmp_path):
+    database = open_database(tmp_path / "database", AccessType.read_write())
+    rows = database.get_column_family("rows")
+    for _ in range(2):
+        rows[b"key"] = b"value"
+        rows.flush()
+    rows.compact_range(None, None)
+    assert niceness_of("rocksdb:low") == 19 > os.nice(0)
+    database.close()
+
+
+def niceness_of(thread_name):
+    for stat in Path("/proc/self/task").glob("*/stat"):
+        name, _, fields = stat.read_text().partition(" (")[2].rpartition(") ")
+        if name == thread_name:
+            return int(fields.split()[16])
+    return None
