@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 KILLS ?= 50
+RECORDS ?= 1000000
 # Processes that share the suite; a broker's tests wait for most of their time.
 WORKERS ?= 3
 
@@ -37,7 +38,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-versi
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo quick test test-kernels crash bench check protos lock clean
+.PHONY: help env demo quick test test-kernels crash fuzz bench check protos lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ test-kernels: $(CHECKED_COMPILED) ## the kernel tests with bounds checks, then i
 
 crash: $(DEVELOP) ## kill the learner KILLS times (make crash KILLS=1000)
 	$(PYTEST) --timeout=0 -o faulthandler_timeout=0 -rA tests/crash
+
+fuzz: $(DEVELOP) ## feed RECORDS mutated records to the learner (make fuzz RECORDS=10000000)
+	FUZZ_RECORDS=$(RECORDS) $(PYTEST) --timeout=0 tests/unit/test_fuzz.py
 
 bench: $(DEVELOP) ## measure the figures, as ratios inside one run
 	$(BIN)/python tests/bench/run.py

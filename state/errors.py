@@ -107,5 +107,9 @@ class OffsetAheadError(SourceError):
     """The stored offset is above the log's end: the topic was recreated, or this is another cluster."""
 
 
+class TransactionOpenError(SourceError):
+    """Transactions that were not ended held back the rest of the log."""
+
+
 class PartitionsChangedError(SourceError):
     """The topic has other partitions than the state knows: start once with `--accept-partitions`."""

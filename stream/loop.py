@@ -25,6 +25,7 @@ from state.errors import (
     BrokerUnreachableError,
     PartitionsChangedError,
     SourceError,
+    TransactionOpenError,
 )
 from state.store import TopicPartition, Writer
 from stream.allocation import give_back
@@ -32,7 +33,7 @@ from stream.config import LearnerSettings
 from stream.effects import Counts
 from stream.engine import Engine
 from stream.events import Records, by_partition
-from stream.lineage.bases import begin, keep_version, version_is_due
+from stream.lineage.bases import begin, keep_version, pass_over, version_is_due
 from stream.lineage.fingerprint import fingerprint, learnt_settings
 from stream.source import Sink, Source, require_offset_in_log
 
@@ -43,6 +44,8 @@ PROBLEM_MS = 2_000
 PARTITIONS_CHECK_MS = 30_000
 BROKER_RETRY_S = 1.0
 OUTBOX_WAIT_MS = 100
+HELD_WAIT_S = 30.0
+"""How long `until_end` waits for transactions that hold back the rest."""
 
 T = TypeVar("T")
 
@@ -96,13 +99,17 @@ class Loop:
     def run(self, stop: Event, *, until_end: bool = False) -> None:
         """Learn until `stop` is set or, with `until_end`, until every partition has reached its present end.
 
-        Returns with everything committed, synced and flushed, and the outbox empty unless stopped.
+        Ends with everything committed, synced and flushed, and the outbox empty unless stopped.
+
+        Raises TransactionOpenError if, with `until_end`, open transactions held back the rest of the log.
         """
         if not self._start(stop):
             return
         while not stop.is_set() and not (until_end and self._at_end()):
             self._turn(stop)
         self._finish(stop)
+        if until_end and not stop.is_set():
+            self._require_end()
 
     def _start(self, stop: Event) -> bool:
         """Find the partitions, check that state and log fit, and take up reading; False if stopped before."""
@@ -157,6 +164,7 @@ class Loop:
         self._say(self._source.problem() or self._sink_problem())
         if polled:
             self._process(polled)
+        self._pass_over()
         self._tell(polled)
         if not stop.is_set() and self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
             self._check_partitions()
@@ -177,6 +185,17 @@ class Loop:
                 **self._counts.named(),
             )
             self._records, self._counts, self._learnt_since = 0, Counts(), time.monotonic()
+
+    def _pass_over(self) -> None:
+        """Follow the source past what is no record: everything before its positions was processed."""
+        offsets = self._store.head().offsets
+        passed = {
+            where: position
+            for where, position in self._source.positions().items()
+            if position > offsets.get(where, 0)
+        }
+        if passed:
+            pass_over(self.engine, passed)
 
     def _tell(self, polled: Sequence[Records]) -> None:
         if self._pulse.beats("heartbeat", HEARTBEAT_MS):
@@ -238,11 +257,24 @@ class Loop:
                 give_back()
 
     def _at_end(self) -> bool:
-        offsets, caught_up = self._store.head().offsets, self._source.caught_up()
-        reached = all(
-            offsets.get(tp, 0) >= end or (end and caught_up.get(tp, False)) for tp, end in self._ends.items()
+        """Whether there is nothing left to do, or nothing but to wait for transactions to end."""
+        held = self._source.held()
+        return self._store.outbox_count == 0 and all(
+            where in held and held[where].seconds > HELD_WAIT_S for where in self._not_reached()
         )
-        return reached and self._store.outbox_count == 0
+
+    def _not_reached(self) -> list[TopicPartition]:
+        """Partitions whose end, as it was at the start, is not reached."""
+        offsets = self._store.head().offsets
+        return [where for where, end in self._ends.items() if offsets.get(where, 0) < end]
+
+    def _require_end(self) -> None:
+        held = self._source.held()
+        held_back = [held[where].describe(where) for where in self._not_reached() if where in held]
+        if held_back:
+            raise TransactionOpenError(
+                f"the end was not reached: {'; '.join(held_back)}; run this again then"
+            )
 
     def _finish(self, stop: Event) -> None:
         self.engine.flush()

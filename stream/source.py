@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from state.errors import OffsetAheadError, OffsetExpiredError
@@ -33,6 +34,23 @@ def require_offset_in_log(where: TopicPartition, offset: int, limits: tuple[int,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an open transaction has kept from being read for `seconds`: offset `first` up to `end`."""
+
+    first: int
+    end: int
+    seconds: float
+
+    def describe(self, where: TopicPartition) -> str:
+        """In words for an operator."""
+        return (
+            f"topic {where.topic} partition {where.partition}: an open transaction holds back the records "
+            f"from offset {self.first} up to {self.end}, for {self.seconds:.0f} s by now: its producer must "
+            "commit or abort it, or the broker does after the producer's transaction.timeout.ms"
+        )
+
+
 class Source(Protocol):
     """All partitions of some topics, read from explicit positions without a group."""
 
@@ -41,7 +59,8 @@ class Source(Protocol):
         ...
 
     def limits(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
-        """(first offset kept, next offset to be written) of each partition, asked of the broker."""
+        """(first offset kept, next offset to be written) of each partition, asked of the broker; records of
+        transactions that are still open count."""
         ...
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -51,6 +70,15 @@ class Source(Protocol):
     def poll(self, records_max: int, timeout_ms: int) -> Sequence[Records]:
         """What has arrived, waiting at most `timeout_ms` for the first: one `Records` per topic, each
         ordered by partition and offset; never more than `records_max` records in all."""
+        ...
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Where reading goes on in each partition: what is before was polled, or is no record (the marker
+        that ends a transaction, a record of one that was aborted)."""
+        ...
+
+    def held(self) -> Mapping[TopicPartition, Held]:
+        """Partitions of which everything is read that an open transaction does not hold back; no waiting."""
         ...
 
     def caught_up(self) -> Mapping[TopicPartition, bool]:

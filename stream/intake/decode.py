@@ -5,7 +5,8 @@
 
 Codes of `Rejected`, which dashboards and scripts may rely on:
 
-    decode    tombstone  record_too_large  empty_record  content_type_unsupported
+    decode    decoder_failed
+              tombstone  record_too_large  empty_record  content_type_unsupported
               framing_missing  framing_unexpected  framing_malformed
               protobuf_malformed  protobuf_mixed  text_not_utf8
               json_malformed  json_field_unknown  field_type_wrong
@@ -59,7 +60,21 @@ class Decoder:
         )
 
     def decode(self, records: Records) -> Decoded:
-        """Every record as interactions or as one `Rejected`, both in record order."""
+        """Every record as interactions or as one `Rejected`, both in record order.
+
+        A record on which decoding fails, whatever the reason, is found by bisection and rejected.
+        """
+        try:
+            return self._decode(records)
+        except MemoryError:
+            raise
+        except Exception as error:
+            half = len(records) // 2
+            if half == 0:
+                return Decoded(_slow_columns(()), (_failed(error),), 0)
+            return _followed_by(self.decode(records[:half]), self.decode(records[half:]), half)
+
+    def _decode(self, records: Records) -> Decoded:
         values = _texts(records.values)
         columns, key_mismatches = wire.columns_of(
             values,
@@ -138,6 +153,25 @@ class Decoder:
                 if headers and formats.format_of(headers) not in QUICK_FORMATS:
                     eligible[record] = False
         return eligible
+
+
+def _failed(error: Exception) -> Rejected:
+    """What is said of a record that nobody foresaw."""
+    reason = (
+        f"decoding it failed with {type(error).__name__}: {quote(str(error))}. "
+        "This is a fault of livefactor: please report it with the record"
+    )
+    return Rejected(0, "decode", reason, "decoder_failed")
+
+
+def _followed_by(first: Decoded, second: Decoded, records: int) -> Decoded:
+    """What came of two parts of a batch; the first has so many records."""
+    shifted = replace(second.interactions, record=second.interactions.record + np.int32(records))
+    return Decoded(
+        _merge(first.interactions, shifted),
+        (*first.rejected, *(replace(each, record=each.record + records) for each in second.rejected)),
+        first.key_mismatches + second.key_mismatches,
+    )
 
 
 def _texts(values: Sequence[bytes | None]) -> wire.Texts:

@@ -2,12 +2,13 @@
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from state.store import ID_BYTES_MAX
 from stream.config import DecodeConfig
-from stream.intake.wire import EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX
+from stream.intake.wire import EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, TIME_MAX_MS, known_time_ms
 
 QUOTED_LENGTH_MAX = 40
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -54,7 +55,8 @@ class Interaction(NamedTuple):
 
 def quote(value: object) -> str:
     """A value of a stranger for a message: printable and of sane length."""
-    text = repr(value[: QUOTED_LENGTH_MAX + 1] if isinstance(value, str | bytes) else value)
+    is_text = isinstance(value, str | bytes)
+    text = repr(value[: QUOTED_LENGTH_MAX + 1]) if is_text else reprlib.repr(value)  # type: ignore[index]
     return text if len(text) <= QUOTED_LENGTH_MAX + 3 else text[:QUOTED_LENGTH_MAX] + "..."
 
 
@@ -89,7 +91,7 @@ class Rules:
 
         `timestamp_ms` is the record's, `where` the part of the record with a dot after it, or nothing.
         """
-        recorded_ms = max(timestamp_ms, 0)
+        recorded_ms = int(known_time_ms(timestamp_ms))
         rejection = (
             _check_id("user_id", fields.user_id, where)
             or _check_id("item_id", fields.item_id, where)
@@ -150,7 +152,7 @@ class Rules:
                 "or 0 for the timestamp of the record",
             )
         ahead_ms = event_time_ms - recorded_ms
-        if ahead_ms > self._config.event_time_ahead_max_ms:
+        if recorded_ms and ahead_ms > self._config.event_time_ahead_max_ms:
             return Rejection(
                 "validate",
                 "event_time_ahead",
@@ -158,6 +160,13 @@ class Rules:
                 f"timestamp {recorded_ms}, more than decode.event_time_ahead_max_ms = "
                 f"{self._config.event_time_ahead_max_ms} allows: send milliseconds since 1970, "
                 "or 0 for the timestamp of the record",
+            )
+        if event_time_ms > TIME_MAX_MS:
+            return Rejection(
+                "validate",
+                "event_time_ahead",
+                f"{where}event_time_ms {event_time_ms} lies after the year 2200: "
+                "send milliseconds since 1970, or 0 for the timestamp of the record",
             )
         return None
 

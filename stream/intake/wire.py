@@ -30,6 +30,13 @@ FOUND_LENGTH = 16
 TAG_VALUE = VALUE << 3 | 1
 TAG_TIME = TIME << 3 | 0
 TAGS_TEXT = tuple(field << 3 | 2 for field in (USER_ID, ITEM_ID, EVENT_TYPE, EVENT_ID))
+
+RECORD_TIME_MIN_MS = 100_000_000_000
+"""March 1973: less is no time in milliseconds, but none (-1) or seconds (until the year 5138)."""
+
+TIME_MAX_MS = 7_258_118_400_000
+"""The year 2200: no event and no record is of later."""
+
 VARINT_BYTES_MAX = 9  # 63 bits: what is longer is negative or not canonical
 
 
@@ -83,6 +90,12 @@ class Columns(NamedTuple):
     remove: Mask
     time_ms: I64
     event_id: U64
+
+
+@numba.njit(cache=True)
+def known_time_ms(timestamp_ms: int) -> int:
+    """When a record was made, 0 where its timestamp cannot be a time in milliseconds."""
+    return timestamp_ms if RECORD_TIME_MIN_MS <= timestamp_ms <= TIME_MAX_MS else 0
 
 
 def event_types(weights: Mapping[str, float], weight_default: float, others_accepted: bool) -> EventTypes:
@@ -168,7 +181,8 @@ def _fill(
             start += FRAME_BYTES
         if not _split(buffer, start, stop, found):
             continue
-        if not _fill_row(i, buffer, found, bits, max(timestamps_ms[i], 0), limits, types, columns):
+        recorded_ms = known_time_ms(timestamps_ms[i])
+        if not _fill_row(i, buffer, found, bits, recorded_ms, limits, types, columns):
             continue
         columns.done[i] = True
         if keys.length[i] >= 0 and not _same(
@@ -191,7 +205,7 @@ def _fill_row(
 ) -> bool:
     """Check the fields that `_split` found and fill row i of `columns`; False where one is in doubt.
 
-    `bits` (uint64, 1) is scratch space; `recorded_ms` is when the record was made.
+    `bits` (uint64, 1) is scratch space; `recorded_ms` is when the record was made, 0 if nobody knows.
     """
     user_start, user_length = found[USER_ID], found[LENGTH + USER_ID]
     item_start, item_length = found[ITEM_ID], found[LENGTH + ITEM_ID]
@@ -213,7 +227,7 @@ def _fill_row(
     if has_value and not abs(value) <= limits.value_abs_max:
         return False
     time_ms = max(found[TIME], 0)
-    if time_ms - recorded_ms > limits.event_time_ahead_max_ms:
+    if time_ms > TIME_MAX_MS or (recorded_ms > 0 and time_ms - recorded_ms > limits.event_time_ahead_max_ms):
         return False
 
     columns.user_start[i] = user_start

@@ -60,6 +60,8 @@ UNREACHABLE = frozenset(
         ck.KafkaError._MSG_TIMED_OUT,
         ck.KafkaError._ALL_BROKERS_DOWN,
         ck.KafkaError._RESOLVE,
+        # Of a request to the leaders of some partitions: there are none just now.
+        ck.KafkaError._NOENT,
         ck.KafkaError.REQUEST_TIMED_OUT,
         ck.KafkaError.BROKER_NOT_AVAILABLE,
         ck.KafkaError.LEADER_NOT_AVAILABLE,

@@ -29,8 +29,9 @@ from stream.kafka.client import (
 )
 from stream.kafka.group_offsets import GroupOffsets
 from stream.kafka.health import Health
+from stream.kafka.limits import ask_limits
 from stream.kafka.messages import columns, place
-from stream.source import require_offset_in_log
+from stream.source import Held, require_offset_in_log
 
 Answer = TypeVar("Answer")
 
@@ -59,7 +60,7 @@ class KafkaSource:
     ) -> None:
         self._topics = tuple(topics)
         self._timeout_s = request_timeout_ms / 1_000
-        self._servers = servers_of(kafka)
+        self._kafka, self._servers = kafka, servers_of(kafka)
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._health = Health()
@@ -95,8 +96,7 @@ class KafkaSource:
             TopicMissingError: there is no such topic or partition.
             BrokerUnreachableError: no broker answered in time.
         """
-        deadline_s = time.monotonic() + self._timeout_s
-        found = {where: self._limits_of(where, deadline_s) for where in partitions}
+        found = self._limits_of(partitions, time.monotonic() + self._timeout_s)
         self._ends.update((where, end) for where, (_, end) in found.items())
         return found
 
@@ -131,6 +131,15 @@ class KafkaSource:
             if time.monotonic() >= deadline_s:
                 return []
 
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Where reading goes on in each partition: what is before was polled, or is no record."""
+        return self._positions
+
+    def held(self) -> Mapping[TopicPartition, Held]:
+        """Partitions of which everything is read that an open transaction does not hold back, as of the
+        latest statistics."""
+        return self._health.held(time.monotonic())
+
     def caught_up(self) -> Mapping[TopicPartition, bool]:
         """Whether everything the broker is known to hold of a partition has been polled; no waiting.
 
@@ -145,7 +154,7 @@ class KafkaSource:
 
     def problem(self) -> str | None:
         """What keeps records from arriving, in words for an operator; None when nothing does."""
-        return self._health.problem(self._servers)
+        return self._health.problem(self._servers, time.monotonic())
 
     def close(self) -> None:
         """Write the last group offsets if a broker answers soon; let go of sockets and threads."""
@@ -168,12 +177,19 @@ class KafkaSource:
 
         return self._answer(ask, f"topic {topic}", deadline_s)
 
-    def _limits_of(self, where: TopicPartition, deadline_s: float) -> tuple[int, int]:
-        def ask(wait_s: float) -> tuple[int, int]:
-            first, end = self._open.get_watermark_offsets(ck.TopicPartition(*where), timeout=wait_s)
-            return first, end
+    def _limits_of(
+        self, partitions: Sequence[TopicPartition], deadline_s: float
+    ) -> Mapping[TopicPartition, tuple[int, int]]:
+        topics = sorted({where.topic for where in partitions})
+        there = {topic: self._partitions_of(topic, deadline_s) for topic in topics}
+        for topic, partition in partitions:
+            if partition not in there[topic]:
+                raise TopicMissingError(f"topic {topic} has no partition {partition}: correct [topics]")
 
-        return self._answer(ask, f"limits of topic {where.topic} partition {where.partition}", deadline_s)
+        def ask(wait_s: float) -> Mapping[TopicPartition, tuple[int, int]]:
+            return ask_limits(self._kafka, partitions, wait_s)
+
+        return self._answer(ask, f"limits of topic {', '.join(topics)}", deadline_s)
 
     def _answer(self, ask: Callable[[float], Answer], doing: str, deadline_s: float) -> Answer:
         """Ask until a broker answers or the time is over: just after its start it may refuse."""
@@ -226,13 +242,14 @@ class KafkaSource:
         return [(topic, part) for topic, part in parts.items() if part]
 
     def _advance(self, records: Records) -> None:
-        """Move the positions past the records."""
+        """Move the positions past the records; the end of the partition may have been noted already."""
         self._health.refusal = None
         last = np.append(np.flatnonzero(np.diff(records.partitions)), len(records) - 1)
         for partition, offset in zip(
             records.partitions[last].tolist(), records.offsets[last].tolist(), strict=True
         ):
-            self._positions[TopicPartition(records.topic, partition)] = offset + 1
+            where = TopicPartition(records.topic, partition)
+            self._positions[where] = max(self._positions[where], offset + 1)
 
     def _note_event(self, message: ck.Message, error: ck.KafkaError) -> None:
         """Sort a message that is no record into: end of partition, permanent failure, passing refusal."""
@@ -268,7 +285,7 @@ class KafkaSource:
         """On which side of the log the position lies; read from it again where it lies inside after all."""
         position = self._positions[where]
         try:
-            require_offset_in_log(where, position, self._limits_of(where, deadline_s))
+            require_offset_in_log(where, position, self._limits_of([where], deadline_s)[where])
         except BrokerUnreachableError as error:
             self._health.refusal = str(error)
         except SourceError as error:
@@ -282,4 +299,4 @@ class KafkaSource:
         return max(end, self._ends.get(where, -1))
 
     def _note_statistics(self, statistics: str) -> None:
-        self._health.note_statistics(orjson.loads(statistics), self._positions)
+        self._health.note_statistics(orjson.loads(statistics), self._positions, time.monotonic())

@@ -8,6 +8,9 @@ from stream.engine import Engine
 START = "start"
 """Kind of the schedule entry that begins a run."""
 
+PASS = "pass"
+"""Kind of the schedule entry that moves offsets past what is no record."""
+
 
 def begin(
     engine: Engine, positions: Mapping[TopicPartition, int], fingerprint: str, settings: Mapping[str, object]
@@ -36,6 +39,13 @@ def begin(
             memo={FINGERPRINT_MEMO: fingerprint.encode(), SCORING_MEMO: engine.settings.scoring.pack()},
         )
     )
+
+
+def pass_over(engine: Engine, positions: Mapping[TopicPartition, int]) -> None:
+    """Move the offsets past what is no record, such as the marker that ends a transaction."""
+    head = engine.store.head()
+    schedule = {"kind": PASS, "through": _triples(positions)}
+    engine.store.commit(Commit(head.batch_seq + 1, (), dict(positions), schedule))
 
 
 def version_is_due(engine: Engine) -> bool:

@@ -14,7 +14,7 @@ from state.rocksdb.writer import RocksWriter
 from state.store import TopicPartition, Version
 from stream.config import LearnerSettings
 from stream.engine import BATCH, Engine
-from stream.lineage.bases import START, begin
+from stream.lineage.bases import PASS, START, begin, pass_over
 from stream.lineage.fingerprint import fingerprint, learnt_settings
 from stream.lineage.identity import identity
 from stream.log_reader import Portions
@@ -178,6 +178,8 @@ def _learn_again(
                 begin(
                     engine, _positions(entry["positions"]), fingerprint(settings), learnt_settings(settings)
                 )
+            elif entry["kind"] == PASS:
+                pass_over(engine, _positions(entry["through"]))
             elif entry["kind"] == BATCH:
                 engine.process(log.take(entry["ranges"]))
                 written = dict(writer.schedule(batch_seq - 1))[batch_seq]["rows"]

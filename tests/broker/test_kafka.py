@@ -14,9 +14,11 @@ from source_checks import (
     CHECKS,
     OUTAGE_CHECKS,
     RETENTION_CHECKS,
+    TRANSACTION_CHECKS,
     Ground,
     OutageGround,
     RetentionGround,
+    TransactionGround,
     eventually,
     everywhere,
     opened,
@@ -57,6 +59,11 @@ def test_contract(check: Callable[[Ground], None], ground: BrokerGround) -> None
 
 @pytest.mark.parametrize("check", RETENTION_CHECKS, ids=name)
 def test_retention(check: Callable[[RetentionGround], None], ground: BrokerGround) -> None:
+    check(ground)
+
+
+@pytest.mark.parametrize("check", TRANSACTION_CHECKS, ids=name)
+def test_transactions(check: Callable[[TransactionGround], None], ground: BrokerGround) -> None:
     check(ground)
 
 

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from source_checks import CHECKS, OUTAGE_CHECKS, RETENTION_CHECKS, Ground
+from source_checks import CHECKS, OUTAGE_CHECKS, RETENTION_CHECKS, TRANSACTION_CHECKS, Ground
 from source_grounds import EmbeddedGround, MemoryGround
 
 from stream.kafka import EmbeddedCluster
@@ -22,7 +22,7 @@ def embedded() -> Iterator[EmbeddedGround]:
         yield EmbeddedGround(cluster)
 
 
-@pytest.mark.parametrize("check", CHECKS + RETENTION_CHECKS + OUTAGE_CHECKS, ids=name)
+@pytest.mark.parametrize("check", CHECKS + RETENTION_CHECKS + TRANSACTION_CHECKS + OUTAGE_CHECKS, ids=name)
 def test_memory(check: Callable[[MemoryGround], None]) -> None:
     check(MemoryGround())
 

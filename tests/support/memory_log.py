@@ -9,6 +9,7 @@
 """
 
 import threading
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 from state.errors import BrokerUnreachableError, SourceError, TopicMissingError
 from state.store import OutboxRecord, TopicPartition
 from stream.events import Records
-from stream.source import require_offset_in_log
+from stream.source import Held, require_offset_in_log
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -36,14 +37,25 @@ class MemoryRecord:
 
 @dataclass(slots=True)
 class _Partition:
-    """Records from `first` on; `records[i].offset == first + i`."""
+    """Records from `first` on; `records[i].offset == first + i`.
+
+    Those at `hidden` offsets are never read: markers, and what was aborted. A transaction is open from
+    `held_from` on.
+    """
 
     first: int = 0
     records: list[MemoryRecord] = field(default_factory=list)
+    hidden: set[int] = field(default_factory=set)
+    held_from: int | None = None
+    held_since_s: float = 0.0
 
     @property
     def end(self) -> int:
         return self.first + len(self.records)
+
+    @property
+    def readable_end(self) -> int:
+        return self.end if self.held_from is None else self.held_from
 
 
 class MemoryLog:
@@ -86,6 +98,23 @@ class MemoryLog:
             part.records.append(MemoryRecord(part.end, key, value, headers, timestamp_ms))
             self.changed.notify_all()
             return part.end - 1
+
+    def begin_transaction(self, topic: str, partition: int) -> None:
+        """What is appended from now on cannot be read until the transaction ends."""
+        with self.changed:
+            part = self.partition(TopicPartition(topic, partition))
+            part.held_from, part.held_since_s = part.end, time.monotonic()
+
+    def end_transaction(self, topic: str, partition: int, *, commit: bool) -> None:
+        """Append the marker; what was appended meanwhile can be read now, or never."""
+        with self.changed:
+            part = self.partition(TopicPartition(topic, partition))
+            assert part.held_from is not None
+            if not commit:
+                part.hidden.update(range(part.held_from, part.end))
+            part.hidden.add(self.append(topic, partition, None))
+            part.held_from = None
+            self.changed.notify_all()
 
     def trim(self, topic: str, partition: int, before: int) -> None:
         """Forget the records below an offset, as retention would."""
@@ -164,6 +193,20 @@ class MemorySource:
                 raise self._failure
             return taken
 
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Where reading goes on."""
+        return self._positions
+
+    def held(self) -> Mapping[TopicPartition, Held]:
+        """What open transactions hold back."""
+        held = {}
+        with self._log.changed:
+            for where, position in self._positions.items():
+                part = self._log.partition(where)
+                if part.held_from is not None and part.held_from <= position < part.end:
+                    held[where] = Held(position, part.end, time.monotonic() - part.held_since_s)
+        return held
+
     def caught_up(self) -> Mapping[TopicPartition, bool]:
         """Whether everything of a partition has been polled."""
         with self._log.changed:
@@ -196,7 +239,10 @@ class MemorySource:
         if not self._log.reachable:
             return False
         try:
-            return any(self._limits_of(where)[1] != position for where, position in self._positions.items())
+            return any(
+                self._log.partition(where).readable_end != position
+                for where, position in self._positions.items()
+            )
         except TopicMissingError:
             return True
 
@@ -211,11 +257,13 @@ class MemorySource:
                 continue
             part = self._log.partition(where)
             start = position - part.first
-            found = part.records[start : start + records_max]
+            taken = part.records[start : min(start + records_max, part.readable_end - part.first)]
+            found = [record for record in taken if record.offset not in part.hidden]
             if found:
                 records_max -= len(found)
                 by_topic.setdefault(where.topic, []).extend((where.partition, record) for record in found)
-                self._positions[where] = found[-1].offset + 1
+            if taken:
+                self._positions[where] = taken[-1].offset + 1
         return [_columns(topic, by_topic[topic]) for topic in self._topics if topic in by_topic]
 
 

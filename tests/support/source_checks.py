@@ -2,6 +2,7 @@
 
     CHECKS             any log
     RETENTION_CHECKS   a log that can be trimmed, deleted and recreated
+    TRANSACTION_CHECKS a log with transactions
     OUTAGE_CHECKS      a log that can stop answering and start again
 
 A `Ground` is a log under test; every check makes topics of its own, of four partitions.
@@ -56,6 +57,14 @@ class RetentionGround(Ground, Protocol):
     def delete(self, topic: str) -> None: ...
 
     def recreate(self, topic: str) -> None: ...
+
+
+class TransactionGround(Ground, Protocol):
+    """A log with transactions."""
+
+    def begin_transaction(self, topic: str, partition: int, values: Sequence[bytes | None]) -> None: ...
+
+    def end_transaction(self, topic: str, partition: int, *, commit: bool) -> None: ...
 
 
 class OutageGround(Ground, Protocol):
@@ -364,6 +373,70 @@ def check_one_key_stays_in_one_partition(ground: Ground) -> None:
     assert [value for _, _, _, value in found] == numbered(0, 50)
 
 
+def check_positions_pass_the_marker_of_a_transaction(ground: TransactionGround) -> None:
+    """What ends a transaction takes an offset and is no record."""
+    topic = ground.topic()
+    where = TopicPartition(topic, 0)
+    ground.begin_transaction(topic, 0, numbered(0, 5))
+    ground.end_transaction(topic, 0, commit=True)
+    with opened(ground, {where: 0}) as source:
+        polled(source, 5)
+        eventually_at(source, where, 6)
+        assert source.limits([where]) == {where: (0, 6)}
+        assert source.caught_up() == {where: True}
+
+
+def check_positions_pass_what_was_aborted(ground: TransactionGround) -> None:
+    """Records of an aborted transaction are never read, at the end of a log either."""
+    topic = ground.topic()
+    where = TopicPartition(topic, 0)
+    ground.append(topic, 0, numbered(0, 2))
+    ground.begin_transaction(topic, 0, numbered(10, 5))
+    ground.end_transaction(topic, 0, commit=False)
+    with opened(ground, {where: 0}) as source:
+        assert [value for *_, value in rows(polled(source, 2))] == numbered(0, 2)
+        eventually_at(source, where, 8)
+        ground.append(topic, 0, [b"new"])
+        assert list(rows(polled(source, 1))) == [(topic, 0, 8, b"new")]
+
+
+def check_an_open_transaction_is_told(ground: TransactionGround) -> None:
+    """It holds back what comes after it too; what it begins with, and where the log ends, is told."""
+    topic = ground.topic()
+    where = TopicPartition(topic, 0)
+    ground.append(topic, 0, numbered(0, 3))
+    ground.begin_transaction(topic, 0, numbered(10, 2))
+    ground.append(topic, 0, numbered(20, 4))
+    with opened(ground, {where: 0}) as source:
+        assert source.limits([where]) == {where: (0, 9)}
+        polled(source, 3)
+
+        def held() -> bool:
+            assert list(source.poll(10, 50)) == []
+            return where in source.held()
+
+        eventually(held, "word of the open transaction")
+        assert (source.held()[where].first, source.held()[where].end) == (3, 9)
+        assert source.caught_up() == {where: False}
+        assert source.positions() == {where: 3}
+        ground.end_transaction(topic, 0, commit=True)
+        found = [value for *_, value in rows(polled(source, 6))]
+        assert found == [*numbered(10, 2), *numbered(20, 4)]
+        eventually_at(source, where, 10)
+        eventually(lambda: not source.poll(10, 50) and not source.held(), "word of its end")
+
+
+def eventually_at(source: Source, where: TopicPartition, position: int) -> None:
+    """Poll, without records, until the source has come to a position."""
+
+    def there() -> bool:
+        assert list(source.poll(10, 50)) == []
+        return source.positions()[where] >= position
+
+    eventually(there, f"position {position}")
+    assert source.positions()[where] == position
+
+
 def check_an_expired_offset_is_named(ground: RetentionGround) -> None:
     """A position below the log's start is an error that says how much is gone, never a silent jump."""
     topic = ground.topic()
@@ -523,6 +596,11 @@ RETENTION_CHECKS: tuple[Callable[[RetentionGround], None], ...] = (
     check_a_failure_lasts,
     check_a_recreated_topic_is_named,
     check_a_deleted_topic_is_named,
+)
+TRANSACTION_CHECKS: tuple[Callable[[TransactionGround], None], ...] = (
+    check_positions_pass_the_marker_of_a_transaction,
+    check_positions_pass_what_was_aborted,
+    check_an_open_transaction_is_told,
 )
 OUTAGE_CHECKS: tuple[Callable[[OutageGround], None], ...] = (
     check_reading_resumes_after_an_outage,

@@ -42,6 +42,13 @@ class MemoryGround:
     def sink(self) -> MemorySink:
         return MemorySink(self.log)
 
+    def begin_transaction(self, topic: str, partition: int, values: Sequence[bytes | None]) -> None:
+        self.log.begin_transaction(topic, partition)
+        self.append(topic, partition, values)
+
+    def end_transaction(self, topic: str, partition: int, *, commit: bool) -> None:
+        self.log.end_transaction(topic, partition, commit=commit)
+
     def trim(self, topic: str, partition: int, before: int) -> None:
         self.log.trim(topic, partition, before)
 
@@ -109,11 +116,25 @@ class BrokerGround(KafkaGround):
     def __init__(self, broker: KafkaBroker) -> None:
         super().__init__({"bootstrap.servers": broker.bootstrap})
         self._broker = broker
+        self._open: dict[tuple[str, int], ck.Producer] = {}
 
     def topic(self) -> str:
         name = self.new_name()
         self._broker.create_topic(name, PARTITIONS)
         return name
+
+    def begin_transaction(self, topic: str, partition: int, values: Sequence[bytes | None]) -> None:
+        producer = ck.Producer({**self.settings, "transactional.id": f"{topic}-{partition}", "log_level": 0})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(topic, value=value, partition=partition)
+        assert producer.flush(30) == 0
+        self._open[topic, partition] = producer
+
+    def end_transaction(self, topic: str, partition: int, *, commit: bool) -> None:
+        producer = self._open.pop((topic, partition))
+        (producer.commit_transaction if commit else producer.abort_transaction)(30)
 
     def trim(self, topic: str, partition: int, before: int) -> None:
         self._broker.delete_records_before(topic, partition, before)

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from unittest.mock import Mock
 
 import numpy as np
 import orjson
@@ -14,7 +15,7 @@ from protos.events_pb2 import Interaction, InteractionBatch
 from state.kernels import hash_bytes
 from stream.config import DecodeConfig
 from stream.events import Decoded, Records
-from stream.intake import decode, wire
+from stream.intake import decode, formats, wire
 from stream.intake.decode import Decoder
 from stream.intake.validate import Rejection
 
@@ -44,6 +45,10 @@ def records(
 
 def proto(**fields: object) -> bytes:
     return Interaction(**{"user_id": "u", "item_id": "i", **fields}).SerializeToString()
+
+
+def json(**fields: object) -> bytes:
+    return orjson.dumps({"user_id": "u", "item_id": "i", **fields})
 
 
 def batch(*interactions: dict[str, object]) -> bytes:
@@ -174,10 +179,16 @@ class TestInteraction:
         row = rows(Decoder(CONFIG).decode(records([proto(user_id=user_id)])))[0]
         assert row[2] == user_id.encode()
 
-    def test_a_missing_timestamp_counts_as_zero(self):
-        """-1 is how Kafka says that a record has none."""
-        given_records = records([proto(), proto(user_id="ü")], timestamp_ms=-1)
-        assert [row[7] for row in rows(Decoder(CONFIG).decode(given_records))] == [0, 0]
+    @pytest.mark.parametrize("timestamp_ms", [-1, 0, NOW_MS // 1_000, NOW_MS * 1_000, 2**63 - 1], ids=repr)
+    def test_a_timestamp_that_cannot_be_one_decides_nothing(self, timestamp_ms):
+        """-1 is how Kafka says that a record has none; others are seconds or microseconds."""
+        values = [
+            maker(**time)
+            for maker in (proto, lambda **time: proto(user_id="ü", **time), json)
+            for time in ({}, {"event_time_ms": NOW_MS})
+        ]
+        found = Decoder(CONFIG).decode(records(values, timestamp_ms=timestamp_ms))
+        assert [row[7] for row in rows(found)] == [0, NOW_MS] * 3
 
     def test_unknown_fields_are_those_of_a_newer_sender(self):
         assert len(Decoder(CONFIG).decode(records([proto() + b"\x80\x01\x05"])).interactions) == 1
@@ -377,6 +388,7 @@ class TestJson:
             (b'{"user_id": "\xff"}', "json_malformed", "UTF-8"),
             (b'{"value": NaN}', "json_malformed", "not valid JSON"),
             (b"[" * 5_000, "json_malformed", "depth"),
+            (b'{"value": ' + b"[" * 1_000 + b"]" * 1_000 + b"}", "field_type_wrong", "[[[[[[[...]]]]]]]"),
             (b'{"userid": "u"}', "json_field_unknown", 'did you mean "user_id"?'),
             (b'{"zzz": 1}', "json_field_unknown", "known are user_id"),
             (b'{"interactions": [], "user_id": "u"}', "json_field_unknown", "'user_id'"),
@@ -407,6 +419,47 @@ class TestJson:
     def test_a_named_json_scalar_is_rejected(self, value):
         rejected = one_rejection(value, headers=[[("content-type", b"application/json")]])
         assert rejected.code == "field_type_wrong"
+
+
+class TestFailure:
+    """Records that nobody foresaw."""
+
+    def test_one_record_on_which_decoding_fails_is_found_and_named(self, monkeypatch):
+        """Batch after batch it would end the learner, which starts again at the same offset."""
+        read = formats.read
+
+        def fail(value, *rest):
+            if b"bad" in value:
+                raise OverflowError("Python int too large")
+            return read(value, *rest)
+
+        monkeypatch.setattr(formats, "read", fail)
+        values = [proto(user_id="a"), json(user_id="b"), json(user_id="bad"), proto(user_id="c"), None]
+        values += [json(item_id="bad"), json(user_id="d")]
+        decoded = Decoder(CONFIG).decode(records(values))
+        assert [(row[0], row[2]) for row in rows(decoded)] == [(0, b"a"), (1, b"b"), (3, b"c"), (6, b"d")]
+        assert [(each.record, each.code) for each in decoded.rejected] == [
+            (2, "decoder_failed"),
+            (4, "tombstone"),
+            (5, "decoder_failed"),
+        ]
+        assert "OverflowError: 'Python int too large'" in decoded.rejected[0].reason
+
+    @pytest.mark.parametrize("event_time_ms", [2**63 - 1, 2**63, 2**64 - 1])
+    @pytest.mark.parametrize("timestamp_ms", [NOW_MS, -1, 2**63 - 1])
+    def test_no_event_is_later_than_the_year_2200(self, event_time_ms, timestamp_ms):
+        values = [json(event_time_ms=event_time_ms)]
+        if event_time_ms < 2**63:
+            values += [proto(event_time_ms=event_time_ms)]
+        config = DecodeConfig(event_time_ahead_max_ms=2**64)
+        decoded = Decoder(config).decode(records(values, timestamp_ms=timestamp_ms))
+        assert [each.code for each in decoded.rejected] == ["event_time_ahead"] * len(values)
+        assert "year 2200" in decoded.rejected[0].reason
+
+    def test_running_out_of_memory_is_not_the_fault_of_a_record(self, monkeypatch):
+        monkeypatch.setattr(formats, "read", Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            Decoder(CONFIG).decode(records([json(), json()]))
 
 
 class TestRejection:
@@ -560,7 +613,7 @@ class TestTwin:
         st.lists(st.none() | values_sent, max_size=6),
         st.sampled_from([CONFIG, STRICT]),
         st.sampled_from(["none", "confluent"]),
-        st.sampled_from([NOW_MS, 0, -1]),
+        st.sampled_from([NOW_MS, 0, -1, NOW_MS // 1_000, 2**63 - 1, -(2**63)]),
     )
     def test_the_quick_way_is_a_subset_of_the_slow_one(self, values, config, framing, timestamp_ms):
         """Whatever arrives, the columns are those of the slow way alone, and nothing is lost or raised."""

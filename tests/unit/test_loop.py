@@ -8,10 +8,17 @@ from memory_log import MemoryLog, MemorySink, MemorySource
 from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_directory, small_settings
 
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, CommandResult
-from state.errors import OffsetAheadError, OffsetExpiredError, PartitionsChangedError, TopicMissingError
+from state.errors import (
+    OffsetAheadError,
+    OffsetExpiredError,
+    PartitionsChangedError,
+    TopicMissingError,
+    TransactionOpenError,
+)
 from state.memory import MemoryStore
 from state.rocksdb.writer import RocksWriter
 from state.store import TopicPartition
+from stream import loop as loop_module
 from stream.lineage.bases import START
 from stream.lineage.identity import identity
 from stream.loop import Loop, Pulse, starting_positions
@@ -103,6 +110,36 @@ def test_until_end_of_an_empty_log():
     learner.until_end()
     assert learner.store.head().batch_seq == 1
     assert dict(learner.store.schedule())[1]["kind"] == START
+
+
+@pytest.mark.parametrize("commit", [True, False], ids=["committed", "aborted"])
+def test_until_end_passes_the_end_of_a_transaction(commit):
+    learner = Learner()
+    learner.publish(30)
+    learner.log.begin_transaction(INTERACTIONS, 1)
+    learner.log.append(INTERACTIONS, 1, event("u1", "i1"), b"k")
+    learner.log.end_transaction(INTERACTIONS, 1, commit=commit)
+    loop = learner.until_end()
+    assert loop.engine.model.clock == 30 + commit
+    assert learner.store.head().offsets[position(1)] == 12
+    assert learner.log.group_offsets[position(1)] == 12
+    learner.log.trim(INTERACTIONS, 1, 12)
+    assert learner.until_end().engine.model.clock == 30 + commit
+
+
+def test_until_end_says_what_an_open_transaction_held_back(monkeypatch):
+    monkeypatch.setattr(loop_module, "HELD_WAIT_S", 0.2)
+    learner = Learner()
+    learner.publish(30)
+    learner.log.begin_transaction(INTERACTIONS, 2)
+    learner.publish(30)
+    with pytest.raises(TransactionOpenError, match=r"interactions.v1 partition 2.*from offset 10 up to 20"):
+        learner.until_end()
+    head = learner.store.head()
+    assert dict(head.offsets) == {position(0): 20, position(1): 20, position(2): 10, position(0, CONTROL): 0}
+    assert head.flushed_through == head.batch_seq == learner.store.synced_through
+    learner.log.end_transaction(INTERACTIONS, 2, commit=True)
+    assert learner.until_end().engine.model.clock == 60
 
 
 def test_a_restart_goes_on_where_the_store_stands():

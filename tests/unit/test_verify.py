@@ -27,6 +27,7 @@ from state.rocksdb.versions import Versions
 from state.rocksdb.writer import RocksWriter
 from state.store import Commit
 from stream.engine import BATCH, rows_hash
+from stream.lineage.bases import PASS
 from stream.lineage.identity import identity
 from stream.lineage.verify import verify
 from stream.loop import Loop
@@ -116,6 +117,21 @@ def test_state_and_log_agree(tmp_path, learning):
     assert (verdict.agrees, verdict.first_difference, verdict.spans) == (True, None, ())
     assert verdict.expected == verdict.replayed
     assert verdict.batches == len(place.schedule())
+
+
+def test_offsets_that_passed_the_end_of_a_transaction_agree(tmp_path):
+    place = Place(tmp_path)
+    for commit in (True, False):
+        place.log.begin_transaction(INTERACTIONS, 0)
+        place.publish(60)
+        place.log.end_transaction(INTERACTIONS, 0, commit=commit)
+        place.learn()
+    assert [entry["through"] for _, entry in place.schedule() if entry["kind"] == PASS] == [
+        [[INTERACTIONS, 0, 21]],
+        [[INTERACTIONS, 0, 42]],
+    ]
+    verdict = place.verify()
+    assert (verdict.agrees, verdict.first_difference, verdict.spans) == (True, None, ())
 
 
 def test_it_does_not_matter_how_the_replay_keeps_its_rows(place):
