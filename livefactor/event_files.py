@@ -19,7 +19,7 @@ import orjson
 from protos.events_pb2 import Interaction
 from state.errors import PublishError
 from state.store import ID_BYTES_MAX
-from stream.intake.json_format import JSON_TYPES, has_json_type
+from stream.intake.json_format import FIELD_UNKNOWN, SPELT_TWICE, WrongField, expected_type, named_fields
 
 REQUIRED = ("user_id", "item_id")
 CSV_COLUMNS = (*REQUIRED, "event_type", "value", "timestamp_ms", "event_id")
@@ -135,20 +135,27 @@ def _json_row(line: int, content: str) -> Interaction | BadRow:
         return BadRow(line, "not JSON")
     if not isinstance(fields, dict):
         return BadRow(line, "not a JSON object")
-    for name, cell in fields.items():
-        if name not in JSON_TYPES:
-            return BadRow(line, f"unknown field {name!r}")
-        if not has_json_type(name, cell):
-            return BadRow(line, f"{name} is not {JSON_TYPES[name][0]}")
+    fields = named_fields(fields)
+    if isinstance(fields, WrongField):
+        return BadRow(line, _words_for(fields))
     value = fields.get("value")
     try:
         return _interaction(
             fields,
             value=None if value is None else _finite(float(value)),
-            time_ms=_in_range(fields.get("event_time_ms") or 0, "event_time_ms"),
+            time_ms=_in_range(fields.get("event_time_ms", 0), "event_time_ms"),
         )
     except _BadRowError as error:
         return BadRow(line, str(error))
+
+
+def _words_for(wrong: WrongField) -> str:
+    """The same words for all rows that have this fault."""
+    if wrong.code == FIELD_UNKNOWN:
+        return f"unknown field {wrong.name!r}"
+    if wrong.code == SPELT_TWICE:
+        return f"{wrong.name} comes in two spellings with different values"
+    return f"{wrong.name} is not {expected_type(wrong.name)}"
 
 
 def _interaction(cells: Mapping[str, Any], value: float | None, time_ms: int) -> Interaction:

@@ -9,7 +9,7 @@ Codes of `Rejected`, which dashboards and scripts may rely on:
               tombstone  record_too_large  empty_record  content_type_unsupported
               framing_missing  framing_unexpected  framing_malformed
               protobuf_malformed  protobuf_mixed  text_not_utf8
-              json_malformed  json_field_unknown  field_type_wrong
+              json_malformed  json_field_unknown  json_field_twice  field_type_wrong
     validate  user_id_missing  user_id_too_long  user_id_control_character
               item_id_missing  item_id_too_long  item_id_control_character
               event_type_too_long  event_type_unknown  event_id_too_long

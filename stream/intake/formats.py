@@ -8,7 +8,7 @@ Confluent's frame: https://docs.confluent.io/platform/current/schema-registry/fu
 from collections.abc import Sequence
 from enum import Enum
 
-from stream.intake.json_format import read_json
+from stream.intake.json_format import looks_like_json, read_json
 from stream.intake.protobuf_format import read_protobuf, read_varint
 from stream.intake.validate import Message, Rejection, quote
 
@@ -77,7 +77,7 @@ def read(value: bytes, named: Format, framed: bool, interactions_max: int) -> Me
 
 
 def _is_json(payload: bytes, named: Format) -> bool:
-    return named is Format.JSON or (named is Format.DETECT and payload[:1] in (b"{", b"["))
+    return named is Format.JSON or (named is Format.DETECT and looks_like_json(payload))
 
 
 def _unframe(value: bytes, named: Format) -> bytes | Rejection:

@@ -78,7 +78,7 @@ class _Admin:
         return "created"
 
     def settings(self, topic: str) -> dict[str, str]:
-        """The topic's settings as the broker applies them."""
+        """The topic's settings as the broker applies them, as far as it says."""
         kind = admin.ConfigResource  # type: ignore[attr-defined]
         resource = kind(kind.Type.TOPIC, topic)
         asked = self._client.describe_configs([resource], request_timeout=self._timeout_s)
@@ -86,7 +86,7 @@ class _Admin:
             entries = asked[resource].result()
         except ck.KafkaException as error:
             raise named_error(error, f"settings of topic {topic}", self._servers) from error
-        return {name: str(entry.value) for name, entry in entries.items()}
+        return {name: str(entry.value) for name, entry in entries.items() if entry.value is not None}
 
 
 def create_topics(
@@ -126,33 +126,46 @@ def check_topics(
             f"topic {topics.control} has {partitions[topics.control]} partitions: commands need one order, "
             "so delete it and run `livefactor topics create`"
         )
-    return findings + _setting_findings(topics, settings)
+    return findings + setting_findings(topics, settings)
 
 
-def _setting_findings(topics: TopicsConfig, settings: Mapping[str, Mapping[str, str]]) -> list[str]:
+def setting_findings(topics: TopicsConfig, settings: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What is wrong with the settings of the topics that exist."""
     findings = []
-    items, interactions, dlq = (
-        settings.get(name) for name in (topics.items, topics.interactions, topics.dlq)
-    )
-    if items and "compact" not in items["cleanup.policy"]:
+
+    def said(topic: str, name: str, wanted: str) -> str | None:
+        """A setting of a topic that exists; some brokers leave settings out."""
+        value = settings.get(topic, {}).get(name)
+        if value is None and topic in settings:
+            findings.append(
+                f"the broker does not say {name} of topic {topic}: make sure, where the broker is managed, "
+                f"that it is {wanted}"
+            )
+        return value
+
+    policy_of_items = said(topics.items, "cleanup.policy", "compact")
+    if policy_of_items is not None and "compact" not in policy_of_items:
         findings.append(
             f"topic {topics.items} is not compacted, so items will be forgotten: "
             "set its cleanup.policy to compact"
         )
-    if interactions and "compact" in interactions["cleanup.policy"]:
+    policy = said(topics.interactions, "cleanup.policy", "delete")
+    if policy is not None and "compact" in policy:
         findings.append(
             f"topic {topics.interactions} is compacted, so all but a user's last event are forgotten: "
             "set its cleanup.policy to delete"
         )
-    if interactions and 0 <= int(interactions["retention.ms"]) < topics.retention_ms:
+    kept_ms = said(topics.interactions, "retention.ms", f"at least {topics.retention_ms}")
+    if kept_ms is not None and 0 <= int(kept_ms) < topics.retention_ms:
         findings.append(
-            f"topic {topics.interactions} keeps records for {interactions['retention.ms']} ms, less than "
+            f"topic {topics.interactions} keeps records for {kept_ms} ms, less than "
             f"topics.retention_ms = {topics.retention_ms}: a learner that is down for longer loses events"
         )
-    if interactions and dlq and int(dlq["max.message.bytes"]) <= int(interactions["max.message.bytes"]):
+    largest = said(topics.interactions, "max.message.bytes", "what your largest record needs")
+    largest_letter = said(topics.dlq, "max.message.bytes", f"more than that of {topics.interactions}")
+    if largest and largest_letter and int(largest_letter) <= int(largest):
         findings.append(
-            f"topic {topics.dlq} takes records of {dlq['max.message.bytes']} bytes, no more than "
+            f"topic {topics.dlq} takes records of {largest_letter} bytes, no more than "
             f"{topics.interactions}: a large bad record with its headers would not fit; "
             "raise its max.message.bytes"
         )

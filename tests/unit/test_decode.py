@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import orjson
 import pytest
+from google.protobuf.json_format import MessageToJson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -377,6 +378,44 @@ class TestJson:
             (1, b"u", b"b"),
         ]
 
+    @pytest.mark.parametrize("headers", [None, [("content-type", b"application/json")]])
+    @pytest.mark.parametrize("before", [b"", b"\n", b" \t\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+    @pytest.mark.parametrize("proto_names", [False, True])
+    def test_what_protobuf_itself_writes_as_json_is_learnt(self, headers, before, proto_names):
+        """userId, 64-bit integers as text; and editors put a byte order mark or blanks first."""
+        one = Interaction(
+            user_id="ж" * 30, item_id="i", event_type="buy", value=4, event_time_ms=NOW_MS - 1, event_id="e"
+        )
+        several = InteractionBatch(interactions=[one, one])
+        values = [
+            before + MessageToJson(message, preserving_proto_field_name=proto_names).encode()
+            for message in (one, several)
+        ]
+        found = rows(Decoder(CONFIG).decode(records(values, headers=[headers] * 2)))
+        expected = (("ж" * 30).encode(), b"i", 5.0, 4.0, False, NOW_MS - 1, max(text_hash(b"e"), 1))
+        assert found == [(0, 0, *expected), (1, 0, *expected), (1, 1, *expected)]
+
+    @pytest.mark.parametrize("length", [123, 91, 32])
+    def test_a_message_that_begins_like_json_with_a_line_break_is_none(self, length):
+        """Its first byte says "user_id", its second that it has 123 bytes or 91, as { and [ do."""
+        value = proto(user_id="{" * length)
+        assert value[:2] == b"\n" + bytes([length])
+        assert rows(Decoder(CONFIG).decode(records([value, proto(user_id="[" * length + "ж")])))[0][2] == (
+            b"{" * length
+        )
+
+    @pytest.mark.parametrize("time", ["1700000000000", 1_700_000_000_000.0])
+    def test_whole_numbers_may_be_text_or_have_a_fraction_of_zero(self, time):
+        assert rows(Decoder(CONFIG).decode(records([json(event_time_ms=time)])))[0][7] == 1_700_000_000_000
+
+    def test_two_spellings_of_one_field_must_agree(self):
+        agreeing = [json(userId="u"), json(userId=None), json(eventTimeMs="5", event_time_ms=5)]
+        assert len(Decoder(CONFIG).decode(records(agreeing)).interactions) == 3
+        for value in (json(userId="v"), json(eventTimeMs="6", event_time_ms=5), json(itemId="")):
+            rejected = one_rejection(value)
+            assert rejected.code == "json_field_twice"
+            assert "two spellings" in rejected.reason
+
     def test_null_is_absence(self):
         value = b'{"user_id": "u", "item_id": "i", "value": null, "event_time_ms": null, "event_type": null}'
         assert rows(Decoder(CONFIG).decode(records([value])))[0][4:8] == (1.0, None, False, NOW_MS)
@@ -398,6 +437,15 @@ class TestJson:
             (b'{"value": "4"}', "field_type_wrong", "value is a string ('4'): send a number"),
             (b'{"event_time_ms": 1.5}', "field_type_wrong", "send an integer"),
             (b'{"event_time_ms": false}', "field_type_wrong", "send an integer"),
+            (
+                b'{"eventTimeMs": "1.5"}',
+                "field_type_wrong",
+                "eventTimeMs is a string ('1.5'): send an integer",
+            ),
+            (b'{"eventTimeMs": "soon"}', "field_type_wrong", "send an integer"),
+            (b'{"UserId": "u"}', "json_field_unknown", 'did you mean "user_id"?'),
+            (b'\n {"userid": "u"}', "json_field_unknown", 'did you mean "user_id"?'),
+            (b'\n {"user_id"', "json_malformed", "not valid JSON"),
             (b'{"interactions": {}}', "field_type_wrong", "an object"),
             (b"[1]", "field_type_wrong", "interactions[0] is an integer (1): send an object"),
             (b"[]", "batch_empty", "at least one"),
