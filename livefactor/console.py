@@ -1,5 +1,6 @@
 """Where commands print: tables for people, plain lines for pipes, one JSON document with `--json`."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,21 @@ from typing import Protocol
 import orjson
 
 PLAIN_INTERVAL_S = 5.0
+
+COMMANDS_TERMINALS = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters but the line feed, what changes the direction of text, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    """Text of strangers, so that a terminal shows it and does nothing else: an escape reads \\x1b."""
+    return COMMANDS_TERMINALS.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def person_watches() -> bool:
@@ -24,7 +40,8 @@ def person_watches_progress() -> bool:
 def print_json(value: object) -> None:
     """One JSON document on standard output, indented when a person watches."""
     options = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if person_watches() else 0)
-    print(orjson.dumps(value, option=options).decode())
+    text = orjson.dumps(value, option=options).decode()
+    print(COMMANDS_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
@@ -53,7 +70,7 @@ def print_fields(fields: Mapping[str, object]) -> None:
 
 def note(text: str) -> None:
     """A line for the operator on standard error, which never disturbs data on standard output."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def _plain(cell: object) -> str:
@@ -61,7 +78,7 @@ def _plain(cell: object) -> str:
         return ""
     if isinstance(cell, float):
         return f"{cell:.4f}"
-    return str(cell).replace("\t", " ").replace("\n", " ")
+    return printable(str(cell).replace("\t", " ").replace("\n", " "))
 
 
 class Advance(Protocol):

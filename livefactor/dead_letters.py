@@ -12,6 +12,7 @@ from stream.dead_letters import HEADERS
 from stream.events import Records
 
 RESENT = "livefactor-replayed"
+TOPIC_NAME_MAX = 249
 
 Coordinates = tuple[str, int, int]
 """Topic, partition and offset of the record that was rejected."""
@@ -67,8 +68,8 @@ def collect(blocks: Iterable[Records]) -> DeadLetters:
     resent: set[Coordinates] = set()
     duplicates = foreign = 0
     for key, value, headers in _rows(blocks):
-        if headers and headers[-1][0] == RESENT:
-            resent.add(_coordinates(headers[-1][1].decode().split(" ")))
+        if (source := _marked(headers)) is not None:
+            resent.add(source)
         elif (letter := parse(key, value, headers)) is None:
             foreign += 1
         elif letter.source in letters:
@@ -101,6 +102,22 @@ def parse(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLette
         return None
 
 
+def _marked(headers: Headers) -> Coordinates | None:
+    """Which record was sent again, if this is a marker of ours."""
+    if not headers or headers[-1][0] != RESENT:
+        return None
+    try:
+        return _coordinates(headers[-1][1].decode("utf-8", "replace").split(" "))
+    except ValueError:
+        return None
+
+
 def _coordinates(parts: list[str]) -> Coordinates:
+    """Raises ValueError if these are none."""
     topic, partition, offset = parts
-    return topic, int(partition), int(offset)
+    if not (partition.isascii() and partition.isdecimal() and offset.isascii() and offset.isdecimal()):
+        raise ValueError(f"no place in a log: {parts}")
+    where = topic, int(partition), int(offset)
+    if not (0 < len(topic) <= TOPIC_NAME_MAX and where[1] < 2**31 and where[2] < 2**63):
+        raise ValueError(f"no place in a log: {parts}")
+    return where

@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from livefactor.console import printable
+
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
+
+
+def _shown(_: object, __: str, facts: "EventDict") -> "EventDict":
+    """Every text of a line as a terminal may see it."""
+    return {name: printable(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
 
 
 def configure_logs() -> None:
     """Set up structlog once, at the start of a process, and let libraries' own lines look the same."""
     watched = sys.stderr.isatty()
     renderers: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [_shown, structlog.dev.ConsoleRenderer()]
         if watched
         else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     )

@@ -33,7 +33,8 @@ def polls(source: Source, wanted: Callable[[], str] | None = None) -> Iterator[S
 
 
 def scan(source: Source) -> Iterator[Records]:
-    """Records of every partition of the source's topics, up to the ends at the start of the call.
+    """Records of every partition of the source's topics, up to the ends at the start of the call, as far as
+    no open transaction holds them back.
 
     Raises BrokerUnreachableError when nothing arrives for a long time although more is there.
     """
@@ -41,7 +42,7 @@ def scan(source: Source) -> Iterator[Records]:
     source.assign({partition: low for partition, (low, _) in limits.items()})
     ends = {partition: high for partition, (low, high) in limits.items() if high > low}
     polling = polls(source, lambda: f"{min(ends).topic} has more")
-    while not all(source.caught_up().get(partition, False) for partition in ends):
+    while not all(source.caught_up().get(where, False) or where in source.held() for where in ends):
         for records in next(polling):
             yield records
             for partition, part in by_partition(records):

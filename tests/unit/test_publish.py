@@ -257,7 +257,30 @@ def test_a_marker_takes_a_dead_letter_off_the_waiting_list():
     assert [waiting.source[2] for waiting in found.waiting()] == [8]
 
 
-@pytest.mark.parametrize("headers", [(), (("reason", b"x"),), tuple((name, b"x") for name in HEADERS)])
+FOREIGN_PLACES = (
+    b"yes",
+    b"",
+    b"in 3",
+    b"in 3 x",
+    b"in -1 5",
+    b"in 3 99999999999999999999",
+    b"\xff 1 \xb2",
+    b" 3 5",
+)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (("reason", b"x"),),
+        tuple((name, b"x") for name in HEADERS),
+        *((("trace", b"1"), ("livefactor-replayed", place)) for place in FOREIGN_PLACES),
+        tuple(zip(HEADERS, (b"r", b"c", b"s", b"in", b"1", b"9" * 30, b"5", b"v"), strict=True)),
+        tuple(zip(HEADERS, (b"r", b"c", b"s", b"in", b"1", b"9" * 5_000, b"5", b"v"), strict=True)),
+        tuple(zip(HEADERS, (b"r", b"c", b"s", b"in", b"1", b"9", b"soon", b"v"), strict=True)),
+    ],
+)
 def test_records_of_others_in_the_dead_letter_topic_are_counted_and_left_alone(
     headers: tuple[tuple[str, bytes], ...],
 ):
