@@ -107,6 +107,10 @@ class OffsetAheadError(SourceError):
     """The stored offset is above the log's end: the topic was recreated, or this is another cluster."""
 
 
+class LogChangedError(SourceError):
+    """The log is not the one that was learnt from: a topic was created anew, or this is another cluster."""
+
+
 class TransactionOpenError(SourceError):
     """Transactions that were not ended held back the rest of the log."""
 

@@ -14,7 +14,7 @@ offsets in the store.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TypeVar
@@ -33,15 +33,15 @@ from stream.config import LearnerSettings
 from stream.effects import Counts
 from stream.engine import Engine
 from stream.events import Records, by_partition
-from stream.lineage.bases import begin, keep_version, pass_over, version_is_due
+from stream.lineage.bases import begin, keep_version, pass_over, stored_log, version_is_due
 from stream.lineage.fingerprint import fingerprint, learnt_settings
-from stream.source import Sink, Source, require_offset_in_log
+from stream.source import LogIdentity, Sink, Source, require_offset_in_log
 
 HEARTBEAT_MS = 100
 GROUP_COMMIT_MS = 1_000
 REPORT_MS = 10_000
 PROBLEM_MS = 2_000
-PARTITIONS_CHECK_MS = 30_000
+PARTITIONS_CHECK_MS = 5_000
 BROKER_RETRY_S = 1.0
 OUTBOX_WAIT_MS = 100
 HELD_WAIT_S = 30.0
@@ -78,10 +78,12 @@ class Loop:
         store: Writer,
         *,
         accept_partitions: bool = False,
+        accept_topic: bool = False,
         app_version: str = "unknown",
     ) -> None:
         self._settings, self._source, self._sink, self._store = settings, source, sink, store
-        self._accept_partitions = accept_partitions
+        self._accept_partitions, self._accept_topic = accept_partitions, accept_topic
+        self._log = LogIdentity()
         self._pulse = Pulse()
         self._sent_through = 0
         self._in_flight = 0
@@ -117,10 +119,19 @@ class Loop:
         if partitions is None:
             return False
         limits = self._reach(stop, lambda: self._source.limits(partitions))
-        if limits is None:
+        found = self._reach(stop, self._source.identity)
+        if limits is None or found is None:
             return False
+        known = stored_log(self.engine)
+        self._log = known.updated(found)
+        if not self._accept_topic:
+            known.require_same(found)
+        changed = known.changes(found)
         positions = starting_positions(
-            self._store.head().offsets, limits, accept_partitions=self._accept_partitions
+            self._store.head().offsets,
+            limits,
+            accept_partitions=self._accept_partitions,
+            anew=set(self._settings.topics.consumed) if "" in changed else set(changed),
         )
         self._ends = {partition: end for partition, (_, end) in limits.items()}
         self._mark_start(positions)
@@ -150,7 +161,8 @@ class Loop:
         Another fingerprint than the last run's begins a new base: the state as it is becomes a version,
         from which `state verify` can start.
         """
-        begin(self.engine, positions, fingerprint(self._settings), learnt_settings(self._settings))
+        settings = self._settings
+        begin(self.engine, positions, fingerprint(settings), learnt_settings(settings), self._log)
 
     def _turn(self, stop: Event) -> None:
         self._deliver()
@@ -218,11 +230,13 @@ class Loop:
         }
 
     def _check_partitions(self) -> None:
-        """Notice partitions that were added while learning."""
+        """Notice partitions that were added while learning, and topics that were created anew."""
         try:
             found = self._source.partitions()
+            log_found = self._source.identity()
         except SourceError:
             return
+        self._log.require_same(log_found)
         added = sorted(set(found) - set(self._store.head().offsets) - set(self._ends))
         if added:
             raise PartitionsChangedError(_partitions_message("more", added))
@@ -305,8 +319,11 @@ def starting_positions(
     limits: Mapping[TopicPartition, tuple[int, int]],
     *,
     accept_partitions: bool,
+    anew: Container[str] = (),
 ) -> dict[TopicPartition, int]:
-    """Where to read each partition from: the stored offset, or the start of a partition never read.
+    """Where to read each partition from: the stored offset, or the start of what was never read.
+
+    Of the topics `anew` nothing was.
 
     Raises PartitionsChangedError, OffsetExpiredError or OffsetAheadError if state and log do not fit.
     """
@@ -315,9 +332,10 @@ def starting_positions(
         raise PartitionsChangedError(_partitions_message("fewer", gone))
     if stored and added and not accept_partitions:
         raise PartitionsChangedError(_partitions_message("more", added))
-    for partition, offset in stored.items():
+    going_on = {partition: offset for partition, offset in stored.items() if partition.topic not in anew}
+    for partition, offset in going_on.items():
         require_offset_in_log(partition, offset, limits[partition])
-    return {partition: stored.get(partition, low) for partition, (low, _) in limits.items()}
+    return {partition: going_on.get(partition, low) for partition, (low, _) in limits.items()}
 
 
 def _partitions_message(difference: str, partitions: Sequence[TopicPartition]) -> str:

@@ -44,6 +44,7 @@ def run_learner(
     until_end: bool = False,
     standby: bool = False,
     accept_partitions: bool = False,
+    accept_topic: bool = False,
     stop: Event | None = None,
     probe: Probe = no_probe,
 ) -> None:
@@ -72,6 +73,7 @@ def run_learner(
             sink,
             store,
             accept_partitions=accept_partitions,
+            accept_topic=accept_topic,
             app_version=version("livefactor"),
         )
         loop.run(stop, until_end=until_end)

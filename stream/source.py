@@ -5,10 +5,12 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from state.errors import OffsetAheadError, OffsetExpiredError
+import orjson
+
+from state.errors import LogChangedError, OffsetAheadError, OffsetExpiredError
 from state.store import OutboxRecord, TopicPartition
 from stream.events import Records
 
@@ -32,6 +34,52 @@ def require_offset_in_log(where: TopicPartition, offset: int, limits: tuple[int,
             f"{at}, but the log ends at {end}: the topic was recreated or truncated, or this is another "
             'cluster. Correct [kafka] "bootstrap.servers", or relearn in a new state directory'
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """Which log offsets are of: the id of the cluster, "" if unknown, and the known ids of topics."""
+
+    cluster: str = ""
+    topics: Mapping[str, str] = field(default_factory=dict)
+
+    def pack(self) -> bytes:
+        """For the memo `state.store.LOG_MEMO`."""
+        return orjson.dumps({"cluster": self.cluster, "topics": dict(sorted(self.topics.items()))})
+
+    @classmethod
+    def restore(cls, packed: bytes) -> "LogIdentity":
+        """Inverse of `pack`; nothing is known where nothing is stored."""
+        return cls(**orjson.loads(packed)) if packed else cls()
+
+    def updated(self, found: "LogIdentity") -> "LogIdentity":
+        """The same with what was found; what is not known of that stays."""
+        return LogIdentity(found.cluster or self.cluster, {**self.topics, **found.topics})
+
+    def changes(self, found: "LogIdentity") -> dict[str, str]:
+        """What is another in `found`: topics, or "" for the whole cluster, each with both ids in words.
+
+        A mirror of a cluster keeps the names of topics and has other offsets. What is not known is the same.
+        """
+        changed = {
+            topic: f"topic {topic} was deleted and created anew "
+            f"(its id was {known}, now {found.topics[topic]})"
+            for topic, known in self.topics.items()
+            if found.topics.get(topic, known) != known
+        }
+        if self.cluster and found.cluster and self.cluster != found.cluster:
+            changed[""] = f"this is another cluster (its id was {self.cluster}, now {found.cluster})"
+        return changed
+
+    def require_same(self, found: "LogIdentity") -> None:
+        """Raises LogChangedError if the offsets of this log mean nothing in the other."""
+        changed = self.changes(found)
+        if changed:
+            raise LogChangedError(
+                f"the log is not the one that the state was learnt from: {'; '.join(changed.values())}. "
+                'Correct [kafka] "bootstrap.servers", or learn it into a new `state.directory`, or add it to '
+                "what is learnt: start once with --accept-topic, which reads from its start"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +109,10 @@ class Source(Protocol):
     def limits(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         """(first offset kept, next offset to be written) of each partition, asked of the broker; records of
         transactions that are still open count."""
+        ...
+
+    def identity(self) -> LogIdentity:
+        """Which log this is, asked of the broker; once asked, another one is an error of `poll`."""
         ...
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:

@@ -25,6 +25,14 @@ def learn(
             "learner runs end it; the next start with this flag reads them from their beginning.",
         ),
     ] = False,
+    accept_topic: Annotated[
+        bool,
+        typer.Option(
+            "--accept-topic",
+            help="Add a topic that was deleted and created anew, or those of another cluster, to what was "
+            "learnt: read them from their start. Otherwise a log that is not the known one is refused.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
@@ -37,4 +45,10 @@ def learn(
     configure_logs()
     from stream.run import run_learner
 
-    run_learner(settings, until_end=until_end, standby=standby, accept_partitions=accept_partitions)
+    run_learner(
+        settings,
+        until_end=until_end,
+        standby=standby,
+        accept_partitions=accept_partitions,
+        accept_topic=accept_topic,
+    )

@@ -11,7 +11,7 @@ import confluent_kafka as ck
 import numpy as np
 import orjson
 
-from state.errors import BrokerUnreachableError, SourceError, TopicMissingError
+from state.errors import BrokerUnreachableError, LogChangedError, SourceError, TopicMissingError
 from state.store import TopicPartition
 from stream.events import Records
 from stream.kafka.client import (
@@ -29,9 +29,9 @@ from stream.kafka.client import (
 )
 from stream.kafka.group_offsets import GroupOffsets
 from stream.kafka.health import Health
-from stream.kafka.limits import ask_limits
+from stream.kafka.inquiry import Inquiry
 from stream.kafka.messages import columns, place
-from stream.source import Held, require_offset_in_log
+from stream.source import Held, LogIdentity, require_offset_in_log
 
 Answer = TypeVar("Answer")
 
@@ -60,7 +60,9 @@ class KafkaSource:
     ) -> None:
         self._topics = tuple(topics)
         self._timeout_s = request_timeout_ms / 1_000
-        self._kafka, self._servers = kafka, servers_of(kafka)
+        self._servers = servers_of(kafka)
+        self._inquiry = Inquiry(kafka)
+        self._identity = LogIdentity()
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._health = Health()
@@ -100,6 +102,16 @@ class KafkaSource:
         self._ends.update((where, end) for where, (_, end) in found.items())
         return found
 
+    def identity(self) -> LogIdentity:
+        """Which log this is, as far as the brokers know; once asked, another one is an error of `poll`.
+
+        Raises:
+            TopicMissingError: one of the topics does not exist.
+            BrokerUnreachableError: no broker answered in time.
+        """
+        self._identity = self._ask_identity(time.monotonic() + self._timeout_s)
+        return self._identity
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these partitions, and only these, from these offsets on."""
         self._positions = dict(positions)
@@ -117,6 +129,7 @@ class KafkaSource:
         Raises:
             OffsetExpiredError: a position lies below the log's start.
             OffsetAheadError: a position lies above the log's end.
+            LogChangedError: a topic was created anew since its `identity` was asked.
             TopicMissingError: an assigned topic was deleted.
         """
         self._check()
@@ -125,9 +138,11 @@ class KafkaSource:
         while True:
             wait_s = max(0.0, deadline_s - time.monotonic())
             records = self._take(self._receive(min(records_max, CONSUME_MAX), wait_s))
-            if records:
+            if records and not self._health.suspects:
                 return records
             self._check()
+            if records:
+                return records
             if time.monotonic() >= deadline_s:
                 return []
 
@@ -158,6 +173,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Write the last group offsets if a broker answers soon; let go of sockets and threads."""
+        self._inquiry.close()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             self._group_offsets.close(consumer, FAREWELL_MAX_S if self.problem() is None else 0.0)
@@ -187,9 +203,15 @@ class KafkaSource:
                 raise TopicMissingError(f"topic {topic} has no partition {partition}: correct [topics]")
 
         def ask(wait_s: float) -> Mapping[TopicPartition, tuple[int, int]]:
-            return ask_limits(self._kafka, partitions, wait_s)
+            return self._inquiry.limits(partitions, wait_s)
 
         return self._answer(ask, f"limits of topic {', '.join(topics)}", deadline_s)
+
+    def _ask_identity(self, deadline_s: float) -> LogIdentity:
+        def ask(wait_s: float) -> LogIdentity:
+            return self._inquiry.identity(self._topics, wait_s)
+
+        return self._answer(ask, f"ids of {', '.join(self._topics)}", deadline_s)
 
     def _answer(self, ask: Callable[[float], Answer], doing: str, deadline_s: float) -> Answer:
         """Ask until a broker answers or the time is over: just after its start it may refuse."""
@@ -272,7 +294,8 @@ class KafkaSource:
         for topic in self._health.take_suspects():
             try:
                 self._partitions_of(topic, deadline_s)
-            except TopicMissingError as error:
+                self._require_same_log(deadline_s)
+            except (TopicMissingError, LogChangedError) as error:
                 self._failure = error
             except SourceError as error:
                 self._health.refusal = str(error)
@@ -281,17 +304,24 @@ class KafkaSource:
         if self._failure is not None:
             raise self._failure
 
+    def _require_same_log(self, deadline_s: float) -> None:
+        self._identity.require_same(self._ask_identity(deadline_s))
+
     def _find_out(self, where: TopicPartition, deadline_s: float) -> None:
-        """On which side of the log the position lies; read from it again where it lies inside after all."""
+        """Why the position was refused: it lies outside of the log, or the log is another one by now.
+
+        Where neither is so, all partitions are read again from where they stand.
+        """
         position = self._positions[where]
         try:
+            self._require_same_log(deadline_s)
             require_offset_in_log(where, position, self._limits_of([where], deadline_s)[where])
         except BrokerUnreachableError as error:
             self._health.refusal = str(error)
         except SourceError as error:
             self._failure = error
             return
-        self._open.seek(ck.TopicPartition(*where, position))
+        self._open.assign([ck.TopicPartition(*each, offset) for each, offset in self._positions.items()])
 
     def _known_end(self, where: TopicPartition) -> int:
         """The partition's end as of the latest answer about it, below 0 while there is none."""

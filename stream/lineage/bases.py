@@ -2,8 +2,17 @@
 
 from collections.abc import Mapping
 
-from state.store import FINGERPRINT_MEMO, SCORING_MEMO, Commit, TopicPartition, Version, VersionId
+from state.store import (
+    FINGERPRINT_MEMO,
+    LOG_MEMO,
+    SCORING_MEMO,
+    Commit,
+    TopicPartition,
+    Version,
+    VersionId,
+)
 from stream.engine import Engine
+from stream.source import LogIdentity
 
 START = "start"
 """Kind of the schedule entry that begins a run."""
@@ -13,17 +22,23 @@ PASS = "pass"
 
 
 def begin(
-    engine: Engine, positions: Mapping[TopicPartition, int], fingerprint: str, settings: Mapping[str, object]
+    engine: Engine,
+    positions: Mapping[TopicPartition, int],
+    fingerprint: str,
+    settings: Mapping[str, object],
+    log: LogIdentity,
 ) -> None:
     """Record the beginning of a run in the schedule.
 
-    1. If the last run had another fingerprint, flush and keep the state as a version: the new base.
-    2. Commit a schedule entry with the fingerprint and with the offsets from which this run reads; every
+    1. If the last run had another fingerprint or log, flush and keep the state as a version: the new base.
+    2. Commit a schedule entry with the fingerprint, the log and the offsets from which this run reads; every
        global array, so that the journal of a new store lacks none; and what scorers must know.
     """
     previous = last_fingerprint(engine)
     if previous not in (None, fingerprint):
         keep_version(engine, "fingerprint changed")
+    elif stored_log(engine).changes(log):
+        keep_version(engine, "log changed")
     head = engine.store.head()
     engine.store.commit(
         Commit(
@@ -35,8 +50,13 @@ def begin(
                 "fingerprint": fingerprint,
                 "settings": settings,
                 "positions": _triples(positions),
+                "log": log.pack().decode(),
             },
-            memo={FINGERPRINT_MEMO: fingerprint.encode(), SCORING_MEMO: engine.settings.scoring.pack()},
+            memo={
+                FINGERPRINT_MEMO: fingerprint.encode(),
+                LOG_MEMO: log.pack(),
+                SCORING_MEMO: engine.settings.scoring.pack(),
+            },
         )
     )
 
@@ -65,6 +85,11 @@ def keep_version(engine: Engine, reason: str) -> None:
 
 def _triples(positions: Mapping[TopicPartition, int]) -> list[tuple[str, int, int]]:
     return [(topic, partition, offset) for (topic, partition), offset in sorted(positions.items())]
+
+
+def stored_log(engine: Engine) -> LogIdentity:
+    """Which log the offsets are of; a store that knows nothing of it takes any."""
+    return LogIdentity.restore(engine.store.head().memo.get(LOG_MEMO, b""))
 
 
 def last_fingerprint(engine: Engine) -> str | None:

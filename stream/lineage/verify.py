@@ -18,7 +18,7 @@ from stream.lineage.bases import PASS, START, begin, pass_over
 from stream.lineage.fingerprint import fingerprint, learnt_settings
 from stream.lineage.identity import identity
 from stream.log_reader import Portions
-from stream.source import Source
+from stream.source import LogIdentity, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,8 @@ def _choose_base(
     foreign = [seq for seq, entry in starts.items() if entry["fingerprint"] != current]
     partitions = source.partitions()
     limits = source.limits(partitions)
+    log = source.identity()
+    others = [seq for seq, entry in starts.items() if _log(entry).changes(log)]
     spans: list[str] = []
     for base in _bases(versions, starts):
         later = [seq for seq in foreign if seq > base.batch_seq]
@@ -95,7 +97,13 @@ def _choose_base(
         positions = _all_positions(base, schedule)
         expired = [tp for tp, offset in positions.items() if offset < limits.get(tp, (0, 0))[0]]
         missing = [tp for tp in positions if tp not in limits]
-        if later:
+        other = [seq for seq in others if seq > base.batch_seq or _goes_on(base, seq, starts)]
+        if other:
+            spans.append(
+                f"from base {base.batch_seq}: micro-batch {max(other)} is of another log: "
+                f"{'; '.join(_log(starts[max(other)]).changes(log).values())}"
+            )
+        elif later:
             spans.append(
                 f"from base {base.batch_seq}: micro-batch {max(later)} is of a run with other settings, "
                 "program or processor"
@@ -115,6 +123,16 @@ def _choose_base(
         else:
             return base, tuple(spans)
     return None, tuple(spans) or ("the store has no base: it holds no schedule",)
+
+
+def _log(start: Mapping[str, Any]) -> LogIdentity:
+    return LogIdentity.restore(start.get("log", "").encode())
+
+
+def _goes_on(base: Base, start: int, starts: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Whether the run that began with micro-batch `start` is the one that goes on after a base."""
+    before = [seq for seq in starts if seq <= base.batch_seq]
+    return base.batch_seq + 1 not in starts and start == max(before, default=None)
 
 
 def _damage(versions: Versions, base: Base) -> str | None:
@@ -140,11 +158,15 @@ def _bases(versions: Versions, starts: Mapping[int, Mapping[str, Any]]) -> Itera
 
 
 def _all_positions(base: Base, schedule: list[tuple[int, Mapping[str, Any]]]) -> dict[TopicPartition, int]:
-    """Where to read from: the base's positions, and the first one of every partition added later."""
+    """Where to read from: the base's positions, and the first one of every partition added later.
+
+    A run that begins there with another log than the base's begins at that log's start.
+    """
     positions = dict(base.positions)
-    for _, entry in schedule:
+    for seq, entry in schedule:
         for partition, offset in _positions(entry.get("positions", [])).items():
-            positions.setdefault(partition, offset)
+            if seq == base.batch_seq + 1 or partition not in positions:
+                positions[partition] = offset
     return positions
 
 
@@ -175,9 +197,8 @@ def _learn_again(
         for done, (batch_seq, entry) in enumerate(schedule):
             progress(done, len(schedule))
             if entry["kind"] == START:
-                begin(
-                    engine, _positions(entry["positions"]), fingerprint(settings), learnt_settings(settings)
-                )
+                positions = _positions(entry["positions"])
+                begin(engine, positions, fingerprint(settings), learnt_settings(settings), _log(entry))
             elif entry["kind"] == PASS:
                 pass_over(engine, _positions(entry["through"]))
             elif entry["kind"] == BATCH:

@@ -12,6 +12,7 @@ from state.digest import digest
 from state.memory import MemoryStore
 from stream.engine import Engine
 from stream.lineage.bases import begin
+from stream.source import LogIdentity
 
 HISTORY_MAX = 3
 
@@ -24,7 +25,7 @@ def test_a_model_started_anew_is_the_model_that_went_on(algorithm: str, seed: in
     chosen = settings(Path("unused"), algorithm, HISTORY_MAX)
     lasting, mortal = Engine(chosen, MemoryStore()), Engine(chosen, MemoryStore())
     for engine in (lasting, mortal):
-        begin(engine, {}, "fingerprint", {})
+        begin(engine, {}, "fingerprint", {}, LogIdentity())
     account = Account(HISTORY_MAX, chosen.decode.event_ids_kept, algorithm == "als")
     for records, meaning in batches_with_meaning(seed):
         lasting.process([records])

@@ -8,6 +8,7 @@
 `tests/contract/test_source.py` holds it to what the real one does. Several threads may share a log.
 """
 
+import itertools
 import threading
 import time
 import zlib
@@ -19,9 +20,10 @@ import numpy as np
 from state.errors import BrokerUnreachableError, SourceError, TopicMissingError
 from state.store import OutboxRecord, TopicPartition
 from stream.events import Records
-from stream.source import Held, require_offset_in_log
+from stream.source import Held, LogIdentity, require_offset_in_log
 
 Headers = Sequence[tuple[str, bytes]]
+IDS = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self._topics: dict[str, list[_Partition]] = {}
+        self.cluster = f"cluster-{next(IDS)}"
+        self.topic_ids: dict[str, str] = {}
         self.changed = threading.Condition()
         self.reachable = True
         self.group_offsets: dict[TopicPartition, int] = {}
@@ -71,6 +75,24 @@ class MemoryLog:
         """Create an empty topic."""
         with self.changed:
             self._topics[name] = [_Partition() for _ in range(partitions)]
+            self.topic_ids[name] = f"id-{next(IDS)}"
+
+    def add_partition(self, name: str) -> None:
+        """Give a topic another partition, empty."""
+        with self.changed:
+            self._topics[name].append(_Partition())
+
+    def truncate(self, topic: str, partition: int, end: int) -> None:
+        """Lose the records from an offset on, as an unclean election of a leader does."""
+        with self.changed:
+            part = self.partition(TopicPartition(topic, partition))
+            del part.records[end - part.first :]
+            self.changed.notify_all()
+
+    def remove_partition(self, name: str) -> None:
+        """Take a topic's last partition away, which no broker does."""
+        with self.changed:
+            self._topics[name].pop()
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and its records."""
@@ -161,6 +183,7 @@ class MemorySource:
         self._topics = tuple(topics)
         self._positions: dict[TopicPartition, int] = {}
         self._failure: SourceError | None = None
+        self._identity = LogIdentity()
 
     def partitions(self) -> Sequence[TopicPartition]:
         """Every partition of the topics, sorted."""
@@ -176,6 +199,14 @@ class MemorySource:
         self._require_reachable()
         with self._log.changed:
             return {where: self._limits_of(where) for where in partitions}
+
+    def identity(self) -> LogIdentity:
+        """Which log this is."""
+        self._require_reachable()
+        for topic in self._topics:
+            self._log.partition_count(topic)
+        self._identity = self._identity_now()
+        return self._identity
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these partitions, and only these, from these offsets on."""
@@ -230,6 +261,10 @@ class MemorySource:
         if not self._log.reachable:
             raise BrokerUnreachableError("the log in memory was stopped: start it")
 
+    def _identity_now(self) -> LogIdentity:
+        ids = {topic: self._log.topic_ids[topic] for topic in self._topics}
+        return LogIdentity(self._log.cluster, ids)
+
     def _limits_of(self, where: TopicPartition) -> tuple[int, int]:
         part = self._log.partition(where)
         return part.first, part.end
@@ -251,6 +286,8 @@ class MemorySource:
         by_topic: dict[str, list[tuple[int, MemoryRecord]]] = {}
         for where, position in sorted(self._positions.items()):
             try:
+                self._log.partition(where)
+                self._identity.require_same(self._identity_now())
                 require_offset_in_log(where, position, self._limits_of(where))
             except SourceError as error:
                 self._failure = error

@@ -15,7 +15,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from state.errors import BrokerUnreachableError, OffsetAheadError, OffsetExpiredError, TopicMissingError
+from state.errors import (
+    BrokerUnreachableError,
+    LogChangedError,
+    OffsetAheadError,
+    OffsetExpiredError,
+    TopicMissingError,
+)
 from state.store import OutboxRecord, TopicPartition
 from stream.events import Records
 from stream.source import Sink, Source
@@ -487,6 +493,24 @@ def check_a_recreated_topic_is_named(ground: RetentionGround) -> None:
             polled(source, 1)
 
 
+def check_a_recreated_topic_is_told_from_the_one_that_was_asked_about(ground: RetentionGround) -> None:
+    """By its id: the new log may hold the position too, and what is before it there was never read."""
+    topic = ground.topic()
+    ground.append(topic, 0, numbered(0, 10))
+    with opened(ground, {TopicPartition(topic, 0): 0}) as source:
+        before = source.identity()
+        assert topic in before.topics
+        polled(source, 10)
+        ground.recreate(topic)
+        ground.append(topic, 0, numbered(0, 3))
+        with pytest.raises(LogChangedError, match=f"topic {topic} was deleted and created anew"):
+            polled(source, 1)
+        ground.append(topic, 0, numbered(3, 30))
+        after = source.identity()
+        assert list(before.changes(after)) == [topic]
+        assert before.cluster == after.cluster != ""
+
+
 def check_a_deleted_topic_is_named(ground: RetentionGround) -> None:
     """A topic that is deleted while it is read is an error that names it."""
     topic = ground.topic()
@@ -595,6 +619,7 @@ RETENTION_CHECKS: tuple[Callable[[RetentionGround], None], ...] = (
     check_an_offset_beyond_the_end_is_named,
     check_a_failure_lasts,
     check_a_recreated_topic_is_named,
+    check_a_recreated_topic_is_told_from_the_one_that_was_asked_about,
     check_a_deleted_topic_is_named,
 )
 TRANSACTION_CHECKS: tuple[Callable[[TransactionGround], None], ...] = (

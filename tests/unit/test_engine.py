@@ -30,6 +30,7 @@ from state.rocksdb.writer import RocksWriter
 from stream.engine import Engine
 from stream.lineage.bases import begin
 from stream.lineage.identity import identity
+from stream.source import LogIdentity
 
 LEARNERS = {
     "als": {"algorithm": "als"},
@@ -73,7 +74,7 @@ def opened(settings, store):
     """An engine as the loop begins it: a new store starts with every global array."""
     engine = Engine(settings, store)
     if store.head().batch_seq == 0:
-        begin(engine, {}, "fingerprint", {})
+        begin(engine, {}, "fingerprint", {}, LogIdentity())
     return engine
 
 

@@ -21,6 +21,7 @@ from state.table import Table
 from stream.engine import Engine
 from stream.lineage.bases import begin
 from stream.lineage.identity import identity
+from stream.source import LogIdentity
 
 SHELVES = Kind(
     200,
@@ -111,7 +112,7 @@ def test_rows_of_a_new_kind_go_all_the_way(
     settings = in_directory(small_settings(), tmp_path)
     store, open_reader = open_store(tmp_path)
     engine = Engine(settings, store)
-    begin(engine, {}, "a run", {})
+    begin(engine, {}, "a run", {}, LogIdentity())
     digests = []
     for turn, shelves in enumerate(([3, 7], [7, 8], [], [0, 3, 49])):
         fill(engine, shelves, turn)
@@ -149,7 +150,7 @@ def test_a_kind_that_is_not_served_is_in_no_scorer(monkeypatch: pytest.MonkeyPat
     hidden = Kind(SHELVES.code, SHELVES.create, served=lambda spec: False)
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS[:-1], hidden))
     engine = Engine(small_settings(), MemoryStore())
-    begin(engine, {}, "a run", {})
+    begin(engine, {}, "a run", {}, LogIdentity())
     fill(engine, [1], 5)
     engine.flush()
     fill(engine, [2], 6)

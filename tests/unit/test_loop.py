@@ -9,6 +9,7 @@ from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_direc
 
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, CommandResult
 from state.errors import (
+    LogChangedError,
     OffsetAheadError,
     OffsetExpiredError,
     PartitionsChangedError,
@@ -17,7 +18,7 @@ from state.errors import (
 )
 from state.memory import MemoryStore
 from state.rocksdb.writer import RocksWriter
-from state.store import TopicPartition
+from state.store import LOG_MEMO, Commit, TopicPartition
 from stream import loop as loop_module
 from stream.lineage.bases import START
 from stream.lineage.identity import identity
@@ -183,9 +184,69 @@ def test_a_log_that_ends_before_the_state_is_named():
     learner = Learner()
     learner.publish(30)
     learner.until_end()
-    learner.log.recreate_topic(INTERACTIONS, 3)
+    learner.log.truncate(INTERACTIONS, 0, 0)
     with pytest.raises(OffsetAheadError, match=r"partition 0.*offset 10.*ends at 0"):
         learner.loop().run(threading.Event())
+
+
+def recreate(learner):
+    learner.log.recreate_topic(INTERACTIONS, 3)
+
+
+def change_cluster(learner):
+    """Another cluster with topics of the same names, as a mirror has."""
+    learner.__init__(learner.store)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (recreate, "topic livefactor.interactions.v1 was deleted and created anew"),
+        (change_cluster, "another cluster"),
+    ],
+)
+def test_another_log_is_refused_until_it_is_accepted(change, words):
+    """Although every stored offset lies in it: what is before would be skipped without a word."""
+    learner = Learner()
+    learner.publish(30)
+    learner.until_end()
+    change(learner)
+    learner.publish(90)
+    with pytest.raises(LogChangedError, match=f"{words}.*state.directory.*--accept-topic"):
+        learner.until_end()
+    assert learner.store.head().offsets[position(0)] == 10
+    assert learner.until_end(accept_topic=True).engine.model.clock == 120
+    assert learner.store.head().offsets[position(0)] == 30
+    assert learner.until_end().engine.model.clock == 120
+
+
+def test_a_topic_created_anew_while_learning_is_noticed(monkeypatch):
+    monkeypatch.setattr(loop_module, "PARTITIONS_CHECK_MS", 10)
+    learner = Learner()
+    learner.publish(30)
+    running = Running(learner.loop())
+
+    def recreate_meanwhile():
+        with running:
+            wait_until(lambda: learner.store.head().offsets.get(position(0)) == 10)
+            recreate(learner)
+            wait_until(lambda: not running.thread.is_alive())
+
+    with pytest.raises(LogChangedError, match="created anew"):
+        recreate_meanwhile()
+
+
+def test_a_store_that_does_not_know_its_log_yet_takes_the_one_it_finds():
+    learner = Learner()
+    learner.publish(30)
+    learner.until_end()
+    learner.store.commit(Commit(learner.store.head().batch_seq + 1, memo={LOG_MEMO: b""}))
+    change_cluster(learner)
+    learner.publish(30)
+    assert learner.until_end().engine.model.clock == 30
+    change_cluster(learner)
+    with pytest.raises(LogChangedError):
+        learner.until_end()
 
 
 def test_a_topic_that_does_not_exist_is_named():
@@ -200,7 +261,7 @@ def test_fewer_partitions_are_refused_even_when_more_are_accepted():
     learner = Learner()
     learner.publish(30)
     learner.until_end()
-    learner.log.recreate_topic(INTERACTIONS, 2)
+    learner.log.remove_partition(INTERACTIONS)
     for accept in (False, True):
         with pytest.raises(PartitionsChangedError, match=r"fewer.*\[2\]"):
             learner.loop(accept_partitions=accept).run(threading.Event())
@@ -210,21 +271,13 @@ def test_more_partitions_are_refused_until_they_are_accepted():
     learner = Learner()
     learner.publish(30)
     learner.until_end()
-    add_partition(learner)
+    learner.log.add_partition(INTERACTIONS)
     learner.log.append(INTERACTIONS, 3, event("late", "i1"), b"k")
     with pytest.raises(PartitionsChangedError, match=r"more.*\[3\].*--accept-partitions"):
         learner.loop().run(threading.Event())
     assert learner.until_end(accept_partitions=True).engine.model.clock == 31
     assert learner.store.head().offsets[position(3)] == 1
     learner.until_end()
-
-
-def add_partition(learner):
-    kept = [learner.log.read(INTERACTIONS, partition) for partition in range(3)]
-    learner.log.recreate_topic(INTERACTIONS, 4)
-    for partition, records in enumerate(kept):
-        for record in records:
-            learner.log.append(INTERACTIONS, partition, record.value, record.key)
 
 
 class GrowingSource(MemorySource):

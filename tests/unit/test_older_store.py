@@ -30,6 +30,7 @@ from stream.engine import Engine
 from stream.lineage.bases import begin
 from stream.lineage.identity import identity
 from stream.lineage.upgrade import begin_weights_anew
+from stream.source import LogIdentity
 
 STORE = Path(__file__).parents[1] / "data" / "store.tar.xz"
 DIGEST = "3fa7eacb1521b6160279f60feac5e4ab86e759bc990cbf3fdb9771cbf61d2c0a"
@@ -62,7 +63,7 @@ def test_a_learner_goes_on_with_it_and_scorers_wait_until_it_does(older: Path) -
     engine = Engine(settings, writer)
     assert digest(writer) == DIGEST
     clock = engine.model.clock
-    begin(engine, {}, "another program", {})
+    begin(engine, {}, "another program", {}, LogIdentity())
     assert writer.head().version == VersionId(1, 6), "what it was is kept"
     engine.process([Feed(offset=1_000)(event("u1", "another item"))])
     assert engine.model.clock == clock + 1 == 175
@@ -82,7 +83,7 @@ def with_weights_of_another_length(settings: LearnerSettings) -> tuple[Model, in
     old = {names.index(name): np.ones(3 if "weights" in name else 9).tobytes() for name in WEIGHTS}
     writer, feed = RocksWriter(settings.state, identity(settings)), Feed()
     engine = Engine(settings, writer)
-    begin(engine, {}, "an earlier program", {})
+    begin(engine, {}, "an earlier program", {}, LogIdentity())
     for row in random_likes(60, 5, 12):
         engine.process([feed(event(row["user_id"], row["item_id"]))])
     arrays = {ordinal: array.tobytes() for ordinal, array in enumerate(engine.model.globals.values())}
@@ -120,7 +121,7 @@ def test_weights_of_another_length_are_begun_anew_by_upgrade_alone(tmp_path: Pat
             kept = first if name in WEIGHTS else model.globals[name]
             assert np.array_equal(engine.model.globals[name], kept), name
         assert np.array_equal(engine.model.items.vectors, model.items.vectors)
-        begin(engine, {}, "this program", {})
+        begin(engine, {}, "this program", {}, LogIdentity())
         for n in range(30):
             engine.process([Feed(offset=offset + n)(event("u2", f"i{n % 12}"))])
         assert not np.array_equal(engine.model.globals["weights"], first_weights())

@@ -23,6 +23,7 @@ from state.store import Reader
 from stream.engine import Engine
 from stream.lineage.bases import begin
 from stream.lineage.identity import identity
+from stream.source import LogIdentity
 
 MEMORY = Bounds(BOUNDS["rows_max"], BOUNDS["items_max"], overlay_bytes_max=1 << 20)
 USERS = [f"u{i}" for i in range(12)]
@@ -493,7 +494,7 @@ def test_nothing_is_compiled_while_requests_may_wait(
     settings = in_directory(small_settings(**sections), tmp_path)
     writer = RocksWriter(settings.state, identity(settings))
     engine = Engine(settings, writer)
-    begin(engine, {}, "a run", {})
+    begin(engine, {}, "a run", {}, LogIdentity())
     for records in portions(random_events(400, 30, 40), 100):
         engine.process([records])
         if writer.head().batch_seq == 3:

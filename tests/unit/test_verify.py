@@ -62,9 +62,10 @@ class Place:
     def store(self):
         return RocksWriter(self.settings.state, identity(self.settings))
 
-    def learn(self):
+    def learn(self, **options):
         store = self.store()
-        Loop(self.settings, self.source(), MemorySink(self.log), store).run(threading.Event(), until_end=True)
+        loop = Loop(self.settings, self.source(), MemorySink(self.log), store, **options)
+        loop.run(threading.Event(), until_end=True)
         store.close()
 
     def change(self, **sections):
@@ -310,16 +311,26 @@ def grown(place):
     """A place whose interactions topic got a fourth partition after its first events were learnt."""
     place.publish(90)
     place.learn()
-    kept = [place.log.read(INTERACTIONS, partition) for partition in range(3)]
-    place.log.recreate_topic(INTERACTIONS, 4)
-    for partition, records in enumerate([*kept, kept[0]]):
-        for record in records:
-            place.log.append(INTERACTIONS, partition, record.value, record.key)
-    store = place.store()
-    loop = Loop(place.settings, place.source(), MemorySink(place.log), store, accept_partitions=True)
-    loop.run(threading.Event(), until_end=True)
-    store.close()
+    place.log.add_partition(INTERACTIONS)
+    for record in place.log.read(INTERACTIONS, 0):
+        place.log.append(INTERACTIONS, 3, record.value, record.key)
+    place.learn(accept_partitions=True)
     return place
+
+
+def test_a_log_that_was_accepted_is_replayed_from_where_it_began(place):
+    place.publish(90)
+    place.learn()
+    assert place.verify().agrees is True
+    place.log.recreate_topic(INTERACTIONS, 3)
+    place.publish(150, seed=2)
+    verdict = place.verify()
+    assert (verdict.agrees, verdict.replayed) == (None, None)
+    assert "of another log: topic livefactor.interactions.v1 was deleted and created anew" in verdict.spans[0]
+    place.learn(accept_topic=True)
+    verdict = place.verify()
+    assert (verdict.agrees, verdict.first_difference) == (True, None)
+    assert "from base 0: micro-batch 1 is of another log" in verdict.spans[0]
 
 
 def test_partitions_that_were_added_are_replayed_too(grown):

@@ -1,4 +1,4 @@
-"""A learner on what producers with transactions wrote: it passes markers, and names what is still open."""
+"""What a log may hold besides records, and what it may become: transactions, and topics created anew."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from learn_process import head_of
 from pipeline import event, in_directory, small_settings
 from structlog.testing import capture_logs
 
-from state.errors import TransactionOpenError
+from state.errors import LogChangedError, TransactionOpenError
 from state.store import TopicPartition
 from stream import loop
 from stream.config import LearnerSettings
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture
 def settings(broker: KafkaBroker, tmp_path: Path, request: pytest.FixtureRequest) -> LearnerSettings:
-    name = f"transactions-{zlib.crc32(request.node.name.encode())}"
+    name = f"log-{zlib.crc32(request.node.name.encode())}"
     topics = {topic: f"{name}.{topic}" for topic in ("interactions", "items", "control", "dlq", "drift")}
     kafka = {"bootstrap.servers": broker.bootstrap}
     made = small_settings(kafka=kafka, topics={**topics, "partitions": 1}, model={"name": name})
@@ -103,3 +103,27 @@ def test_an_open_transaction_is_named_and_not_waited_for_without_end(
     while learn(settings) < 109:
         assert time.monotonic() < deadline_s
     assert lag(settings) == 0
+
+
+def test_a_topic_created_anew_is_refused_until_it_is_accepted(
+    settings: LearnerSettings, broker: KafkaBroker, tmp_path: Path
+) -> None:
+    """Although its new log is longer: what comes before the stored offset would be skipped without a word."""
+    topic = settings.topics.interactions
+    plain = ck.Producer(settings.kafka)
+    send(plain, settings, 10)
+    assert learn(settings) == 10
+    broker.delete_topic(topic)
+    broker.create_topic(topic, 1)
+    send(plain, settings, 30)
+    with pytest.raises(LogChangedError, match=f"topic {topic} was deleted and created anew.*--accept-topic"):
+        learn(settings)
+    with closing(open_source(settings)) as source:
+        verdict = verify(settings, source, tmp_path / "refused")
+    assert verdict.agrees is None
+    assert "another log" in verdict.spans[0]
+    run_learner(settings, until_end=True, accept_topic=True, stop=threading.Event())
+    assert learn(settings) == 30
+    with closing(open_source(settings)) as source:
+        verdict = verify(settings, source, tmp_path / "accepted")
+    assert verdict.agrees, verdict
