@@ -33,6 +33,7 @@ from stream.config import LearnerSettings
 from stream.effects import Counts
 from stream.engine import Engine
 from stream.events import Records, by_partition
+from stream.intake.wire import known_time_ms
 from stream.lineage.bases import begin, keep_version, pass_over, stored_log, version_is_due
 from stream.lineage.fingerprint import fingerprint, learnt_settings
 from stream.source import LogIdentity, Sink, Source, require_offset_in_log
@@ -43,6 +44,8 @@ REPORT_MS = 10_000
 PROBLEM_MS = 2_000
 PARTITIONS_CHECK_MS = 5_000
 BROKER_RETRY_S = 1.0
+CLOCKS_APART_MS = 1_000
+"""How far ahead of ours the clock of whoever stamped a record may be."""
 OUTBOX_WAIT_MS = 100
 HELD_WAIT_S = 30.0
 """How long `until_end` waits for transactions that hold back the rest."""
@@ -216,15 +219,25 @@ class Loop:
             self._source.commit(self._store.head().offsets)
 
     def _applied_through(self, polled: Sequence[Records]) -> dict[TopicPartition, int]:
-        """Now for partitions with nothing left to poll, else the timestamp of the last record applied."""
-        last = {
-            partition: int(part.timestamps_ms[-1])
+        """Now for partitions with nothing left to poll, else the timestamp of the last record applied.
+
+        It never goes back, for what was applied stays applied. A timestamp that cannot be true, or is ahead
+        of our clock, says nothing.
+        """
+        now = int(time.time() * 1000)
+        before = self._store.head().applied_through_ms
+        told = {
+            partition: known_time_ms(int(part.timestamps_ms[-1]))
             for records in polled
             for partition, part in by_partition(records)
         }
+        last = {
+            partition: max(before.get(partition, 0), min(time_ms, now - 1))
+            for partition, time_ms in told.items()
+            if 0 < time_ms <= now + CLOCKS_APART_MS
+        }
         if self._source.problem():
             return last
-        now = int(time.time() * 1000)
         return last | {
             partition: now for partition, caught_up in self._source.caught_up().items() if caught_up
         }

@@ -21,7 +21,6 @@ _DEFAULTS: Mapping[str, Setting] = {
 }
 CONSUMER_DEFAULTS: Mapping[str, Setting] = {
     "isolation.level": "read_committed",
-    "statistics.interval.ms": 1_000,
     # With the default of 1 s a consumer as fast as this one idles each time the queue was full once.
     "fetch.queue.backoff.ms": 10,
     # Per partition: two micro-batches. The default of 100,000 small messages takes ten times their size.

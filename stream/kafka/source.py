@@ -36,6 +36,7 @@ from stream.source import Held, LogIdentity, require_offset_in_log
 Answer = TypeVar("Answer")
 
 RETRY_PAUSE_S = 0.1
+STATISTICS_MS = 1_000
 # How long a question in the midst of polling, and how long the last word to lag tools may take.
 ASIDE_MAX_S, FAREWELL_MAX_S = 1.0, 2.0
 # What one consume() call may return at most, by librdkafka's own limit.
@@ -69,6 +70,8 @@ class KafkaSource:
         self._failure: SourceError | None = None
         self._outside: set[TopicPartition] = set()
         settings = client_settings(kafka, {"group.id": group, **CONSUMER_DEFAULTS}, CONSUMER_FIXED)
+        # Whatever a shared file of settings says for others: a problem ends by the next statistics.
+        settings["statistics.interval.ms"] = STATISTICS_MS
         self._group_offsets = GroupOffsets()
         callbacks = {
             "error_cb": self._health.note_error,

@@ -4,12 +4,21 @@
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
-from source_checks import CHECKS, OUTAGE_CHECKS, RETENTION_CHECKS, TRANSACTION_CHECKS, Ground
+from source_checks import (
+    CHECKS,
+    OUTAGE_CHECKS,
+    RETENTION_CHECKS,
+    TRANSACTION_CHECKS,
+    Ground,
+    eventually,
+)
 from source_grounds import EmbeddedGround, MemoryGround
 
-from stream.kafka import EmbeddedCluster
+from state.store import TopicPartition
+from stream.kafka import EmbeddedCluster, KafkaSource
 
 
 def name(check: Callable[..., None]) -> str:
@@ -25,6 +34,16 @@ def embedded() -> Iterator[EmbeddedGround]:
 @pytest.mark.parametrize("check", CHECKS + RETENTION_CHECKS + TRANSACTION_CHECKS + OUTAGE_CHECKS, ids=name)
 def test_memory(check: Callable[[MemoryGround], None]) -> None:
     check(MemoryGround())
+
+
+def test_statistics_arrive_whatever_a_shared_file_of_settings_says(embedded: EmbeddedGround) -> None:
+    """Without them a problem would never end, nor an open transaction be seen."""
+    topic = embedded.topic()
+    settings = {**embedded.settings, "statistics.interval.ms": 0}
+    with closing(KafkaSource(settings, "statistics", [topic])) as source:
+        source.assign({TopicPartition(topic, 0): 0})
+        source._health.connection = "a blip"
+        eventually(lambda: not source.poll(1, 100) and source.problem() is None, "the end of a problem")
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=name)

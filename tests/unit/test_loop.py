@@ -369,6 +369,61 @@ def test_freshness_moves_on_while_nothing_happens():
         assert learner.store.head().batch_seq == 1
 
 
+NOW_S = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "told_ms"),
+    [
+        (-1, None),
+        (0, None),
+        (1_799_999_999, None),
+        (1_900_000_000_000, None),
+        (2**63 - 1, None),
+        (1_799_999_990_000, 1_799_999_990_000),
+        (1_800_000_000_500, 1_799_999_999_999),
+    ],
+)
+def test_a_store_is_never_fresh_while_records_wait(timestamp_ms, told_ms, monkeypatch):
+    """Whatever their timestamps: absent, in seconds, far ahead, or a little ahead of our clock."""
+    monkeypatch.setattr(loop_module, "HEARTBEAT_MS", 0)
+    monkeypatch.setattr(loop_module.time, "time", lambda: NOW_S)
+    learner = Learner(learning={"batch_records_max": 10})
+    for n in range(30):
+        learner.log.append(INTERACTIONS, 0, event(f"u{n}", "i1"), b"k", timestamp_ms=timestamp_ms)
+    told = []
+    heartbeat = learner.store.heartbeat
+    monkeypatch.setattr(
+        learner.store,
+        "heartbeat",
+        lambda applied: (told.append(applied.get(position(0))), heartbeat(applied)),
+    )
+    learner.until_end()
+    assert told[:2] == [told_ms, told_ms]
+    assert told[-1] == NOW_S * 1000
+
+
+def test_how_far_the_log_was_applied_never_goes_back(monkeypatch):
+    """Events of the past that are published now do not make older what is known to be applied."""
+    monkeypatch.setattr(loop_module, "HEARTBEAT_MS", 0)
+    learner = Learner(learning={"batch_records_max": 10})
+    learner.publish(3)
+    learner.until_end()
+    before = learner.store.head().applied_through_ms[position(0)]
+    for n in range(30):
+        learner.log.append(INTERACTIONS, 0, event(f"u{n}", "i1"), b"k", timestamp_ms=1_500_000_000_000)
+    told = []
+    heartbeat = learner.store.heartbeat
+    monkeypatch.setattr(
+        learner.store,
+        "heartbeat",
+        lambda applied: (told.append(applied.get(position(0))), heartbeat(applied)),
+    )
+    learner.until_end()
+    assert len(told) > 2
+    assert min(told) >= before
+
+
 def test_learning_waits_when_the_outbox_is_full_and_goes_on_when_it_drains():
     learner = Learner(state={"outbox_bytes_max": 1 << 16}, learning={"batch_records_max": 10})
     learner.sink = SlowSink(learner.log)
