@@ -5,7 +5,7 @@ with Client("127.0.0.1:50051", kafka={"bootstrap.servers": "127.0.0.1:9092"}) as
     answer = client.recommend("ann", k=5, min_position=position)   # includes the click
 """
 
-import threading
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 
 from protos import events_pb2, scorer_pb2, scorer_pb2_grpc
-from state.errors import ConfigError, ScorerError
+from state.errors import ConfigError, ForkedError, ScorerError
 
 if TYPE_CHECKING:
     from stream.kafka import KafkaPublisher, Setting
 
 TOPIC = "livefactor.interactions.v1"
+REPLY_BYTES_MAX = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +90,10 @@ class Client:
         self, address: str, kafka: "Mapping[str, Setting] | None" = None, topic: str = TOPIC
     ) -> None:
         """`address` is the scorer's host:port; `kafka` a table of librdkafka settings, needed to publish."""
-        self._address = address
-        self._channel = grpc.insecure_channel(address)
+        self._address, self._process = address, os.getpid()
+        self._channel = grpc.insecure_channel(address, options=_channel_options(address))
         self._scorer = scorer_pb2_grpc.ScorerStub(self._channel)  # type: ignore[no-untyped-call]
         self._topic = topic
-        self._publishing = threading.Lock()
         self._publisher = _open_publisher(kafka) if kafka is not None else None
 
     def publish(
@@ -109,8 +109,10 @@ class Client:
     ) -> Position:
         """Publish one interaction, wait until a broker has it, and return the position just after it.
 
-        Raises SourceError when no broker acknowledges it in time, ConfigError without `kafka`.
+        Raises SourceError when no broker acknowledges it in time; it may arrive yet, so give it an `event_id`
+        and publish it again: the learner learns an `event_id` once. Raises ConfigError without `kafka`.
         """
+        self._require_own_process()
         if self._publisher is None:
             raise ConfigError('publishing needs Client(..., kafka={"bootstrap.servers": "host:port"})')
         interaction = events_pb2.Interaction(
@@ -121,12 +123,9 @@ class Client:
             event_time_ms=event_time_ms,
             event_id=event_id,
         )
-        with self._publishing:
-            publisher = self._publisher
-            before = dict(publisher.positions)
-            publisher.publish(self._topic, user_id.encode(), interaction.SerializeToString())
-            after = publisher.flush(round(timeout_s * 1000))
-        [(where, offset)] = after.items() - before.items()
+        where, offset = self._publisher.deliver(
+            self._topic, user_id.encode(), interaction.SerializeToString(), round(timeout_s * 1000)
+        )
         return Position(where.topic, where.partition, offset)
 
     def recommend(
@@ -202,6 +201,13 @@ class Client:
     ) -> None:
         self.close()
 
+    def _require_own_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ForkedError(
+                "this client was made in another process, and its threads stayed there: make a client after "
+                "the fork, in each worker"
+            )
+
     def _call(
         self,
         method: Any,
@@ -211,6 +217,7 @@ class Client:
         timeout_s: float,
     ) -> Any:
         """The reply to a request, which gets the demands that all calls have."""
+        self._require_own_process()
         request.min_position.extend(_to_wire(min_position))
         if max_staleness_ms is not None:
             request.max_staleness_ms = max_staleness_ms
@@ -224,6 +231,14 @@ class Client:
                     "if no scorer runs there, start `livefactor serve`, or correct the address"
                 )
             raise ScorerError(f"{details} ({code})", code) from error
+
+
+def _channel_options(address: str) -> list[tuple[str, int]]:
+    """Room for long lists; and no proxy between processes of one machine, whatever http_proxy says."""
+    host = address.rpartition(":")[0].strip("[]")
+    is_loopback = host == "localhost" or host == "::1" or host.startswith("127.")
+    options = [("grpc.max_receive_message_length", REPLY_BYTES_MAX)]
+    return [*options, ("grpc.enable_http_proxy", 0)] if is_loopback else options
 
 
 def _open_publisher(kafka: "Mapping[str, Setting]") -> "KafkaPublisher":

@@ -27,6 +27,9 @@ from state.rocksdb.reader import RocksReader
 _log = structlog.get_logger(__name__)
 _HEALTH_NAMES = ("", SERVICE_NAME)
 
+PING_INTERVAL_MIN_MS = 1_000
+"""Clients may ask this often whether the connection lives; Go and Java do every 10 s, gRPC allows 5 min."""
+
 Started = Callable[[int], None]
 """Called once with the port that answers."""
 
@@ -121,7 +124,12 @@ async def _listen(
     follower: Follower, config: ServingConfig, topic: str, status: Any
 ) -> tuple[grpc.aio.Server, int]:
     """Start answering; the server and its port."""
-    options = [("grpc.max_receive_message_length", config.request_bytes_max), ("grpc.so_reuseport", 0)]
+    options = [
+        ("grpc.max_receive_message_length", config.request_bytes_max),
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MIN_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
     server = grpc.aio.server(options=options)
     service = ScorerService(follower, config, topic, lambda: time.time_ns() // 1_000_000)
     server.add_generic_rpc_handlers((service.handlers(),))

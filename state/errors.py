@@ -83,6 +83,10 @@ class ScorerError(LivefactorError):
         self.code = code
 
 
+class ForkedError(LivefactorError):
+    """A client was used in a child of the process that made it: make one there."""
+
+
 class PublishError(LivefactorError):
     """Events could not be read from their file, or no broker acknowledged them: publish the rest again."""
 

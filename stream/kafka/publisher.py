@@ -1,7 +1,7 @@
 """How the front door writes to the log."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import confluent_kafka as ck
@@ -16,6 +16,9 @@ from stream.kafka.client import (
     unreachable,
 )
 from stream.kafka.messages import Headers, place
+
+Noted = Callable[[ck.KafkaError | None, ck.Message], None]
+"""Told what became of a record."""
 
 # As long as the Java client waits: its max.block.ms.
 ROOM_TIMEOUT_MS = 60_000
@@ -44,7 +47,7 @@ class KafkaPublisher:
             SourceError: an earlier record, or this one, was refused or not taken in time.
         """
         deadline_s = time.monotonic() + self._room_timeout_ms / 1_000
-        while not self._produce(topic, key, value, headers):
+        while not self._produce(topic, key, value, headers, self._note_delivery):
             if time.monotonic() >= deadline_s:
                 raise unreachable(
                     f"publishing to topic {topic}: the queue stayed full for {self._room_timeout_ms} ms",
@@ -53,6 +56,38 @@ class KafkaPublisher:
             self._open.poll(0.1)
         self._open.poll(0)
         self._raise_failure()
+
+    def deliver(
+        self, topic: str, key: bytes | None, value: bytes | None, timeout_ms: int
+    ) -> tuple[TopicPartition, int]:
+        """Publish one record and wait until it is acknowledged; its partition and the offset after it.
+
+        Raises:
+            BrokerUnreachableError: it was not acknowledged in time. It may be yet.
+            SourceError: it was refused.
+        """
+        outcomes: list[tuple[ck.KafkaError | None, ck.Message]] = []
+
+        def note(error: ck.KafkaError | None, message: ck.Message) -> None:
+            outcomes.append((error, message))
+
+        deadline_s = time.monotonic() + timeout_ms / 1_000
+        sent = False
+        while not outcomes:
+            sent = sent or self._produce(topic, key, value, (), note)
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise unreachable(
+                    f"the record was not acknowledged within {timeout_ms} ms and may arrive yet: publish it "
+                    "again with the same event_id, which is learnt once",
+                    self._servers,
+                )
+            self._open.poll(min(left_s, 0.1))
+        error, message = outcomes[0]
+        if error is not None:
+            raise named_error(ck.KafkaException(error), f"publishing to topic {topic}", self._servers)
+        where, offset = place(message)
+        return where, offset + 1
 
     def flush(self, timeout_ms: int) -> Mapping[TopicPartition, int]:
         """Wait until everything published is acknowledged; `positions` then.
@@ -87,11 +122,11 @@ class KafkaPublisher:
             raise RuntimeError("the publisher is closed")
         return self._producer
 
-    def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
+    def _produce(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, note: Noted
+    ) -> bool:
         try:
-            self._open.produce(
-                topic, value=value, key=key, headers=list(headers), on_delivery=self._note_delivery
-            )
+            self._open.produce(topic, value=value, key=key, headers=list(headers), on_delivery=note)
         except BufferError:
             return False
         except ck.KafkaException as error:

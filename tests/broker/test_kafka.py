@@ -73,6 +73,23 @@ def test_outage(check: Callable[[OutageGround], None], ground: BrokerGround) -> 
     check(ground)
 
 
+def test_a_record_that_was_not_acknowledged_in_time_disturbs_no_other(
+    broker: KafkaBroker, ground: BrokerGround
+) -> None:
+    """It may arrive later, among those that come after it, and each is told its own position."""
+    topic = ground.topic()
+    with KafkaPublisher({"bootstrap.servers": broker.bootstrap}) as publisher:
+        publisher.deliver(topic, b"ann", b"first", 30_000)
+        with broker.frozen(), pytest.raises(BrokerUnreachableError, match=r"may arrive yet.*event_id"):
+            publisher.deliver(topic, b"bob", b"late", 300)
+        places = {key: publisher.deliver(topic, key, key, 30_000) for key in (b"cem", b"dee", b"eve", b"ann")}
+    with opened(ground, everywhere(topic)) as source:
+        found = {value: (p, offset) for _, p, offset, value in rows(polled(source, 6))}
+    assert set(found) == {b"first", b"late", *places}
+    for key, (where, following) in places.items():
+        assert found[key] == (where.partition, following - 1)
+
+
 def test_null_header_values_become_empty(ground: BrokerGround) -> None:
     """A header without a value is legal in Kafka; the rest of the program need not know."""
     topic = ground.topic()

@@ -1,7 +1,10 @@
 """The scorer as a process, on a real store that this process writes."""
 
+import contextlib
 import json
 import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -290,6 +293,32 @@ def reflected(scorer: ScorerProcess) -> list[str]:
     requests = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
     (reply,) = stub.ServerReflectionInfo(requests, timeout=TIMEOUT_S)
     return [service.name for service in reply.list_services_response.service]
+
+
+@pytest.mark.slow
+def test_a_client_may_ask_every_second_whether_the_connection_lives(world: World) -> None:
+    """As Go and Java clients do every 10 s, calls or not; by default gRPC hangs up on them."""
+    frame = "!BHB B I".replace(" ", "")
+    settings = struct.pack(frame, 0, 0, 4, 0, 0)
+    ping = struct.pack(frame, 0, 8, 6, 0, 0) + b"livefact"
+    port = int(world.scorer.address.rpartition(":")[2])
+    answered = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+        with connection.makefile("rb") as frames:
+            while answered < 5:
+                connection.sendall(ping)
+                due_s = time.monotonic() + 1.1
+                kind = -1
+                while kind != 6:
+                    _, length, kind, _, _ = struct.unpack(frame, frames.read(9))
+                    assert kind != 7, f"told to go away: {frames.read(length)!r}"
+                    frames.read(length)
+                answered += 1
+                connection.settimeout(max(0.01, due_s - time.monotonic()))
+                with contextlib.suppress(TimeoutError):
+                    connection.recv(1, socket.MSG_PEEK)
+                connection.settimeout(TIMEOUT_S)
 
 
 def test_reflection_can_be_turned_off(tmp_path: Path) -> None:

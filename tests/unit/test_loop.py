@@ -372,6 +372,18 @@ def test_freshness_moves_on_while_nothing_happens():
 NOW_S = 1_800_000_000.0
 
 
+def heartbeats(learner, monkeypatch):
+    """What is told of partition 0 from now on: through which time it was applied, or nothing."""
+    told, heartbeat = [], learner.store.heartbeat
+
+    def note(applied):
+        told.append(applied.get(position(0)))
+        heartbeat(applied)
+
+    monkeypatch.setattr(learner.store, "heartbeat", note)
+    return told
+
+
 @pytest.mark.parametrize(
     ("timestamp_ms", "told_ms"),
     [
@@ -391,13 +403,7 @@ def test_a_store_is_never_fresh_while_records_wait(timestamp_ms, told_ms, monkey
     learner = Learner(learning={"batch_records_max": 10})
     for n in range(30):
         learner.log.append(INTERACTIONS, 0, event(f"u{n}", "i1"), b"k", timestamp_ms=timestamp_ms)
-    told = []
-    heartbeat = learner.store.heartbeat
-    monkeypatch.setattr(
-        learner.store,
-        "heartbeat",
-        lambda applied: (told.append(applied.get(position(0))), heartbeat(applied)),
-    )
+    told = heartbeats(learner, monkeypatch)
     learner.until_end()
     assert told[:2] == [told_ms, told_ms]
     assert told[-1] == NOW_S * 1000
@@ -412,13 +418,7 @@ def test_how_far_the_log_was_applied_never_goes_back(monkeypatch):
     before = learner.store.head().applied_through_ms[position(0)]
     for n in range(30):
         learner.log.append(INTERACTIONS, 0, event(f"u{n}", "i1"), b"k", timestamp_ms=1_500_000_000_000)
-    told = []
-    heartbeat = learner.store.heartbeat
-    monkeypatch.setattr(
-        learner.store,
-        "heartbeat",
-        lambda applied: (told.append(applied.get(position(0))), heartbeat(applied)),
-    )
+    told = heartbeats(learner, monkeypatch)
     learner.until_end()
     assert len(told) > 2
     assert min(told) >= before
