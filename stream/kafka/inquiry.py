@@ -1,4 +1,4 @@
-"""What a consumer cannot ask: which log this is, and where it ends with open transactions included."""
+"""What a consumer cannot ask, or not at once: which log this is, and where it ends with all transactions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +12,8 @@ from stream.source import LogIdentity
 
 class Inquiry:
     """Questions to the brokers, over a connection that is made for the first of them.
+
+    A consumer's own wait behind its fetches, half a second and more.
 
     Raises KafkaException where there is no answer in time.
     """
@@ -30,7 +32,7 @@ class Inquiry:
         """
         specs = admin.OffsetSpec  # type: ignore[attr-defined]
         firsts, ends = (
-            self._client.list_offsets(
+            self.client.list_offsets(
                 {ck.TopicPartition(*where): spec for where in partitions},
                 isolation_level=ck.IsolationLevel.READ_UNCOMMITTED,
                 request_timeout=wait_s,
@@ -47,10 +49,10 @@ class Inquiry:
 
     def identity(self, topics: Sequence[str], wait_s: float) -> LogIdentity:
         """The ids of the cluster and of these topics, as far as the brokers know any."""
-        metadata = self._client.list_topics(timeout=wait_s)
+        metadata = self.client.list_topics(timeout=wait_s)
         if metadata.controller_id not in metadata.brokers:
             return LogIdentity(metadata.cluster_id or "", {})
-        asked = self._client.describe_topics(ck.TopicCollection(list(topics)), request_timeout=wait_s)
+        asked = self.client.describe_topics(ck.TopicCollection(list(topics)), request_timeout=wait_s)
         ids = {topic: answer.result().topic_id for topic, answer in asked.items()}
         known = {topic: str(found) for topic, found in ids.items() if found.get_least_significant_bits()}
         return LogIdentity(metadata.cluster_id or "", known)
@@ -60,7 +62,9 @@ class Inquiry:
         self._made = None
 
     @property
-    def _client(self) -> admin.AdminClient:
+    def client(self) -> admin.AdminClient:
+        """What asks; it creates no topic by asking about it."""
         if self._made is None:
-            self._made = make_client(admin.AdminClient, client_settings(self._kafka, {}, {}))
+            settings = {**client_settings(self._kafka, {}, {}), "allow.auto.create.topics": False}
+            self._made = make_client(admin.AdminClient, settings)
         return self._made

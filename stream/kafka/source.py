@@ -189,7 +189,9 @@ class KafkaSource:
 
     def _partitions_of(self, topic: str, deadline_s: float) -> tuple[int, ...]:
         def ask(wait_s: float) -> tuple[int, ...]:
-            found = self._open.list_topics(topic, timeout=wait_s).topics[topic]
+            # Before it fetches the consumer answers at once, and has learnt then what it will need.
+            client = self._inquiry.client if self._positions else self._open
+            found = client.list_topics(topic, timeout=wait_s).topics[topic]
             if found.error is not None:
                 raise ck.KafkaException(found.error)
             return tuple(found.partitions)
