@@ -54,7 +54,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title and escape(_plain(title)), title_justify="left")
     for column in columns:
         table.add_column(column)
     for row in rows:

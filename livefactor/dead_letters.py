@@ -114,10 +114,9 @@ def _marked(headers: Headers) -> Coordinates | None:
 
 def _coordinates(parts: list[str]) -> Coordinates:
     """Raises ValueError if these are none."""
-    topic, partition, offset = parts
-    if not (partition.isascii() and partition.isdecimal() and offset.isascii() and offset.isdecimal()):
-        raise ValueError(f"no place in a log: {parts}")
-    where = topic, int(partition), int(offset)
-    if not (0 < len(topic) <= TOPIC_NAME_MAX and where[1] < 2**31 and where[2] < 2**63):
-        raise ValueError(f"no place in a log: {parts}")
-    return where
+    topic, *numbers = parts
+    if all(number.isascii() and number.isdecimal() for number in numbers):
+        partition, offset = map(int, numbers)
+        if 0 < len(topic) <= TOPIC_NAME_MAX and partition < 2**31 and offset < 2**63:
+            return topic, partition, offset
+    raise ValueError(f"no place in a log: {parts}")

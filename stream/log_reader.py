@@ -42,12 +42,17 @@ def scan(source: Source) -> Iterator[Records]:
     source.assign({partition: low for partition, (low, _) in limits.items()})
     ends = {partition: high for partition, (low, high) in limits.items() if high > low}
     polling = polls(source, lambda: f"{min(ends).topic} has more")
-    while not all(source.caught_up().get(where, False) or where in source.held() for where in ends):
+    while not ends.keys() <= _read(source):
         for records in next(polling):
             yield records
             for partition, part in by_partition(records):
                 if int(part.offsets[-1]) + 1 >= ends.get(partition, np.inf):
                     del ends[partition]
+
+
+def _read(source: Source) -> set[TopicPartition]:
+    """Partitions of which nothing more can be read now."""
+    return {where for where, caught_up in source.caught_up().items() if caught_up} | source.held().keys()
 
 
 class Portions:

@@ -4,6 +4,7 @@
 `tests/contract/test_source.py` holds both to the same behaviour.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -84,11 +85,17 @@ class LogIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What an open transaction has kept from being read for `seconds`: offset `first` up to `end`."""
+    """What an open transaction keeps from being read, offset `first` up to `end`, since a time of the
+    monotonic clock."""
 
     first: int
     end: int
-    seconds: float
+    since_s: float
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has."""
+        return time.monotonic() - self.since_s
 
     def describe(self, where: TopicPartition) -> str:
         """In words for an operator."""

@@ -1,7 +1,7 @@
 """What keeps records from arriving, pieced together from librdkafka's errors and statistics."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import confluent_kafka as ck
@@ -21,6 +21,7 @@ class Health:
     `connection`: no broker can be talked to; cleared by statistics that show one.
     `refusal`: a broker answers, but not with records; cleared by records or the end of a partition.
     `suspects`: topics that may be gone, to be asked about.
+    `held`: what open transactions keep from being read, as of the latest statistics.
     """
 
     def __init__(self) -> None:
@@ -28,24 +29,16 @@ class Health:
         self.refusal: str | None = None
         self.suspects: set[str] = set()
         self._silent: set[TopicPartition] = set()
-        self._held: dict[TopicPartition, _Holding] = {}
+        self.held: dict[TopicPartition, Held] = {}
 
-    def problem(self, servers: str, now_s: float) -> str | None:
+    def problem(self, servers: str) -> str | None:
         """One sentence for an operator, or None."""
         if self.connection is not None:
             return f"no records from {servers}: {self.connection}; waiting for it"
         if self.refusal is not None:
             return self.refusal
-        held = self.held(now_s)
-        long = [where for where, each in held.items() if each.seconds > HELD_MAX_S]
-        return held[long[0]].describe(long[0]) if long else None
-
-    def held(self, now_s: float) -> dict[TopicPartition, Held]:
-        """What open transactions keep from being read."""
-        return {
-            where: Held(holding.first, holding.end, now_s - holding.since_s)
-            for where, holding in self._held.items()
-        }
+        long = (held.describe(where) for where, held in self.held.items() if held.seconds > HELD_MAX_S)
+        return next(long, None)
 
     def take_suspects(self) -> set[str]:
         """The topics to ask about; each is handed out once."""
@@ -56,16 +49,14 @@ class Health:
         """librdkafka's `error_cb`: brokers that cannot be reached, addressed or logged in to."""
         self.connection = error.str()
 
-    def note_statistics(
-        self, statistics: Mapping[str, Any], positions: Mapping[TopicPartition, int], now_s: float
-    ) -> None:
+    def note_statistics(self, statistics: Mapping[str, Any], positions: Mapping[TopicPartition, int]) -> None:
         """librdkafka's `stats_cb`, once a second: the state of each broker and partition in use."""
         brokers = {
             broker["nodeid"]: broker for broker in statistics["brokers"].values() if broker["nodeid"] >= 0
         }
         before, self._silent = self._silent, set()
         troubles = []
-        held_before, self._held = self._held, {}
+        held_before, self.held = self.held, {}
         for where, position in positions.items():
             partition = _partition_statistics(statistics, where)
             trouble = _broker_trouble(brokers.get(partition.get("broker", -1)))
@@ -75,20 +66,11 @@ class Health:
                 self._silent.add(where)
             elif partition["ls_offset"] <= position < partition["hi_offset"]:
                 known = held_before.get(where)
-                since_s = known.since_s if known and known.first == position else now_s
-                self._held[where] = _Holding(position, partition["hi_offset"], since_s)
+                since_s = known.since_s if known and known.first == position else time.monotonic()
+                self.held[where] = Held(position, partition["hi_offset"], since_s)
         self.connection = troubles[0] if troubles else None
         # Fetches of a deleted topic fail without a word: its end is just unknown again, and stays so.
         self.suspects.update(where.topic for where in self._silent & before)
-
-
-@dataclass(frozen=True, slots=True)
-class _Holding:
-    """An open transaction that begins at offset `first` of a log that goes on to `end`."""
-
-    first: int
-    end: int
-    since_s: float
 
 
 def _partition_statistics(statistics: Mapping[str, Any], where: TopicPartition) -> Mapping[str, Any]:

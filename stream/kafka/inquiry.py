@@ -49,7 +49,7 @@ class Inquiry:
 
     def identity(self, topics: Sequence[str], wait_s: float) -> LogIdentity:
         """The ids of the cluster and of these topics, as far as the brokers know any."""
-        metadata = self.client.list_topics(timeout=wait_s)
+        metadata = self.client.list_topics(topics[0], timeout=wait_s)
         if metadata.controller_id not in metadata.brokers:
             return LogIdentity(metadata.cluster_id or "", {})
         asked = self.client.describe_topics(ck.TopicCollection(list(topics)), request_timeout=wait_s)

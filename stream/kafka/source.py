@@ -141,9 +141,8 @@ class KafkaSource:
         while True:
             wait_s = max(0.0, deadline_s - time.monotonic())
             records = self._take(self._receive(min(records_max, CONSUME_MAX), wait_s))
-            if records and not self._health.suspects:
-                return records
-            self._check()
+            if not records or self._health.suspects:
+                self._check()
             if records:
                 return records
             if time.monotonic() >= deadline_s:
@@ -156,7 +155,7 @@ class KafkaSource:
     def held(self) -> Mapping[TopicPartition, Held]:
         """Partitions of which everything is read that an open transaction does not hold back, as of the
         latest statistics."""
-        return self._health.held(time.monotonic())
+        return self._health.held
 
     def caught_up(self) -> Mapping[TopicPartition, bool]:
         """Whether everything the broker is known to hold of a partition has been polled; no waiting.
@@ -172,7 +171,7 @@ class KafkaSource:
 
     def problem(self) -> str | None:
         """What keeps records from arriving, in words for an operator; None when nothing does."""
-        return self._health.problem(self._servers, time.monotonic())
+        return self._health.problem(self._servers)
 
     def close(self) -> None:
         """Write the last group offsets if a broker answers soon; let go of sockets and threads."""
@@ -334,4 +333,4 @@ class KafkaSource:
         return max(end, self._ends.get(where, -1))
 
     def _note_statistics(self, statistics: str) -> None:
-        self._health.note_statistics(orjson.loads(statistics), self._positions, time.monotonic())
+        self._health.note_statistics(orjson.loads(statistics), self._positions)

@@ -41,12 +41,13 @@ class Verdict:
 class Base:
     """A state from which the log can be learnt again: a version, or None for the empty one.
 
-    `fingerprint` is that of the run which reached it; it goes on until the schedule begins another.
+    `fingerprint` and `log` are those of the run which reached it, which goes on until another begins.
     """
 
     batch_seq: int
     positions: Mapping[TopicPartition, int]
     fingerprint: str | None
+    log: LogIdentity
     version: Version | None
 
 
@@ -84,30 +85,28 @@ def _choose_base(
     """The oldest usable base, and in words why older ones are not."""
     current = fingerprint(settings)
     starts = {seq: entry for seq, entry in schedule if entry["kind"] == START}
-    foreign = [seq for seq, entry in starts.items() if entry["fingerprint"] != current]
     partitions = source.partitions()
-    limits = source.limits(partitions)
-    log = source.identity()
-    others = [seq for seq, entry in starts.items() if _log(entry).changes(log)]
+    limits, log = source.limits(partitions), source.identity()
+
+    def difference(of_run: str | None, log_of_run: LogIdentity) -> str:
+        """What keeps a run from being repeated, in words; empty if nothing does."""
+        changes = log_of_run.changes(log)
+        if changes:
+            return f"is of another log: {'; '.join(changes.values())}"
+        return "is of a run with other settings, program or processor" if of_run != current else ""
+
+    foreign = {seq: difference(entry["fingerprint"], _log(entry)) for seq, entry in starts.items()}
     spans: list[str] = []
     for base in _bases(versions, starts):
-        later = [seq for seq in foreign if seq > base.batch_seq]
-        if base.fingerprint != current and base.batch_seq + 1 not in starts:
-            later.append(base.batch_seq)
+        later = [seq for seq, words in foreign.items() if words and seq > base.batch_seq]
+        going_on = "" if base.batch_seq + 1 in starts else difference(base.fingerprint, base.log)
         positions = _all_positions(base, schedule)
         expired = [tp for tp, offset in positions.items() if offset < limits.get(tp, (0, 0))[0]]
         missing = [tp for tp in positions if tp not in limits]
-        other = [seq for seq in others if seq > base.batch_seq or _goes_on(base, seq, starts)]
-        if other:
-            spans.append(
-                f"from base {base.batch_seq}: micro-batch {max(other)} is of another log: "
-                f"{'; '.join(_log(starts[max(other)]).changes(log).values())}"
-            )
-        elif later:
-            spans.append(
-                f"from base {base.batch_seq}: micro-batch {max(later)} is of a run with other settings, "
-                "program or processor"
-            )
+        if later:
+            spans.append(f"from base {base.batch_seq}: micro-batch {max(later)} {foreign[max(later)]}")
+        elif going_on:
+            spans.append(f"from base {base.batch_seq}: micro-batch {base.batch_seq} {going_on}")
         elif missing:
             spans.append(f"from base {base.batch_seq}: {_name(missing[0])} no longer exists")
         elif expired:
@@ -129,12 +128,6 @@ def _log(start: Mapping[str, Any]) -> LogIdentity:
     return LogIdentity.restore(start.get("log", "").encode())
 
 
-def _goes_on(base: Base, start: int, starts: Mapping[int, Mapping[str, Any]]) -> bool:
-    """Whether the run that began with micro-batch `start` is the one that goes on after a base."""
-    before = [seq for seq in starts if seq <= base.batch_seq]
-    return base.batch_seq + 1 not in starts and start == max(before, default=None)
-
-
 def _damage(versions: Versions, base: Base) -> str | None:
     """What is wrong with a base's files, in words."""
     try:
@@ -152,9 +145,12 @@ def _name(partition: TopicPartition) -> str:
 def _bases(versions: Versions, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[Base]:
     """The empty state, then every version, oldest first."""
     if 1 in starts:
-        yield Base(0, _positions(starts[1]["positions"]), starts[1]["fingerprint"], None)
+        yield Base(0, _positions(starts[1]["positions"]), starts[1]["fingerprint"], _log(starts[1]), None)
     for version in versions.all():
-        yield Base(version.id.batch_seq, version.positions, version.fingerprint, version)
+        batch_seq = version.id.batch_seq
+        began = max((seq for seq in starts if seq <= batch_seq), default=None)
+        log = LogIdentity() if began is None else _log(starts[began])
+        yield Base(batch_seq, version.positions, version.fingerprint, log, version)
 
 
 def _all_positions(base: Base, schedule: list[tuple[int, Mapping[str, Any]]]) -> dict[TopicPartition, int]:

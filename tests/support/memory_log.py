@@ -235,7 +235,7 @@ class MemorySource:
             for where, position in self._positions.items():
                 part = self._log.partition(where)
                 if part.held_from is not None and part.held_from <= position < part.end:
-                    held[where] = Held(position, part.end, time.monotonic() - part.held_since_s)
+                    held[where] = Held(position, part.end, part.held_since_s)
         return held
 
     def caught_up(self) -> Mapping[TopicPartition, bool]:
