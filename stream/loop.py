@@ -285,9 +285,9 @@ class Loop:
 
     def _at_end(self) -> bool:
         """Whether there is nothing left to do, or nothing but to wait for transactions to end."""
-        held = self._source.held()
+        held, waited_for_s = self._source.held(), time.monotonic() - HELD_WAIT_S
         return self._store.outbox_count == 0 and all(
-            where in held and held[where].seconds > HELD_WAIT_S for where in self._not_reached()
+            where in held and held[where].since_s < waited_for_s for where in self._not_reached()
         )
 
     def _not_reached(self) -> list[TopicPartition]:
@@ -296,8 +296,8 @@ class Loop:
         return [where for where, end in self._ends.items() if offsets.get(where, 0) < end]
 
     def _require_end(self) -> None:
-        held = self._source.held()
-        held_back = [held[where].describe(where) for where in self._not_reached() if where in held]
+        held, now_s = self._source.held(), time.monotonic()
+        held_back = [held[where].describe(where, now_s) for where in self._not_reached() if where in held]
         if held_back:
             raise TransactionOpenError(
                 f"the end was not reached: {'; '.join(held_back)}; run this again then"

@@ -4,7 +4,6 @@
 `tests/contract/test_source.py` holds both to the same behaviour.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -92,16 +91,12 @@ class Held:
     end: int
     since_s: float
 
-    @property
-    def seconds(self) -> float:
-        """For how long it has."""
-        return time.monotonic() - self.since_s
-
-    def describe(self, where: TopicPartition) -> str:
+    def describe(self, where: TopicPartition, now_s: float) -> str:
         """In words for an operator."""
+        seconds = now_s - self.since_s
         return (
             f"topic {where.topic} partition {where.partition}: an open transaction holds back the records "
-            f"from offset {self.first} up to {self.end}, for {self.seconds:.0f} s by now: its producer must "
+            f"from offset {self.first} up to {self.end}, for {seconds:.0f} s by now: its producer must "
             "commit or abort it, or the broker does after the producer's transaction.timeout.ms"
         )
 

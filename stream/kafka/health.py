@@ -37,8 +37,11 @@ class Health:
             return f"no records from {servers}: {self.connection}; waiting for it"
         if self.refusal is not None:
             return self.refusal
-        long = (held.describe(where) for where, held in self.held.items() if held.seconds > HELD_MAX_S)
-        return next(long, None)
+        now_s = time.monotonic()
+        for where, held in self.held.items():
+            if now_s - held.since_s > HELD_MAX_S:
+                return held.describe(where, now_s)
+        return None
 
     def take_suspects(self) -> set[str]:
         """The topics to ask about; each is handed out once."""
