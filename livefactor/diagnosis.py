@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ DISK_FAIL_BYTES = 512 << 20
 DISK_WARN_BYTES = 5 << 30
 BROKER_TIMEOUT_MS = 5_000
 SCORER_TIMEOUT_S = 2.0
+LATEST_EVENTS = 1_000
+"""How many records of each partition are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,33 @@ def broker_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("topics", "ok", "exist with fitting settings")
     for problem in problems:
         yield Finding("topics", "fail" if "does not exist" in problem else "warn", problem)
+    if not any(settings.topics.interactions in problem for problem in problems):
+        yield from event_type_findings(settings)
+
+
+def event_type_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether the latest interactions mean what the names of their types say."""
+    from stream.intake.decode import Decoder
+    from stream.intake.event_types import describe_doubtful
+    from stream.kafka import KafkaSource
+    from stream.log_reader import scan
+
+    decoder = Decoder(settings.decode, settings.topics.framing)
+    events, doubtful = 0, Counter[str]()
+    topics = (settings.topics.interactions,)
+    try:
+        with closing(KafkaSource(settings.kafka, "livefactor.doctor", topics, BROKER_TIMEOUT_MS)) as source:
+            for records in scan(source, LATEST_EVENTS):
+                decoded = decoder.decode(records)
+                events += len(decoded.interactions)
+                doubtful.update(decoded.doubtful_types)
+    except LivefactorError as error:
+        yield Finding("event types", "fail", str(error))
+        return
+    if doubtful:
+        yield Finding("event types", "warn", describe_doubtful(doubtful))
+    else:
+        yield Finding("event types", "ok", f"none looks negative but counts as a like, in {events:,} events")
 
 
 def store_findings(settings: Settings) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """The reference page of all settings, generated from the model: `livefactor settings --markdown`."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel
@@ -64,10 +64,13 @@ def _type(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " or ".join(f'`"{choice}"`' for choice in get_args(annotation))
     if get_origin(annotation) is dict:
-        return f"table of {_type(get_args(annotation)[1])}s"
-    inner = [part for part in get_args(annotation) if part is not type(None)]
-    if inner:
-        return f"{_type(inner[0])}, optional"
+        return f"table of {_type(get_args(annotation)[1])}"
+    if get_origin(annotation) is Annotated:
+        return _type(get_args(annotation)[0])
+    parts = get_args(annotation)
+    if parts:
+        names_of_parts = " or ".join(_type(part) for part in parts if part is not type(None))
+        return f"{names_of_parts}, optional" if type(None) in parts else names_of_parts
     return str(annotation.__name__).lower()
 
 

@@ -21,7 +21,8 @@ from pydantic_core import ErrorDetails
 
 from serving.config import ServingConfig
 from state.errors import ConfigError
-from stream.config import LearnerSettings
+from stream.config import REMOVE, LearnerSettings
+from stream.intake.event_types import fold
 
 ENVIRONMENT_PREFIX = "LIVEFACTOR_"
 ENVIRONMENT_CONFIG = "LIVEFACTOR_CONFIG"
@@ -55,6 +56,9 @@ def contradictions(settings: Settings) -> Iterator[str]:
     names = [getattr(settings.topics, key) for key in ("interactions", "dlq", "items", "control", "drift")]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f'the topic name "{name}" is used twice in [topics]; give each topic its own name'
+    for name, what in settings.decode.event_weights.items():
+        if fold(name) == REMOVE and what != REMOVE:
+            yield f'decode.event_weights.{name} must be "{REMOVE}", not {what}: such an event unlearns'
     if settings.serving.overlay_bytes_max < state.journal_bytes_max:
         yield (
             f"serving.overlay_bytes_max ({settings.serving.overlay_bytes_max:,}) must not be below "

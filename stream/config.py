@@ -1,6 +1,6 @@
 """Settings of the learner: topics, decoding, learning, prequential evaluation."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,12 @@ class TopicsConfig(Section):
         return self.interactions, self.control
 
 
+Weight = Annotated[float, Field(ge=-1_000, le=1_000)]
+
+REMOVE = "remove"
+"""The event type that unlearns, and what `event_weights` says of others that do."""
+
+
 class DecodeConfig(Section):
     """`[decode]`: what is let in."""
 
@@ -45,13 +51,12 @@ class DecodeConfig(Section):
         description="`weigh`: unknown event types count with `event_weight_default`; "
         "`reject`: to the dead letter topic.",
     )
-    event_weights: dict[str, float] = Field(
-        default_factory=lambda: {"impression": 0.0},
-        description="Weight of each event type; 0 is consumed and counted but not learnt.",
+    event_weights: dict[str, Weight | Literal["remove"]] = Field(
+        {"impression": 0.0},
+        description="Weight of each event type: 0 is consumed and counted but not learnt, below 0 is a "
+        'dislike, `"remove"` unlearns. Goes before the common names of [events.md](events.md).',
     )
-    event_weight_default: float = Field(
-        1.0, ge=-1_000, le=1_000, description="Weight of event types without an entry."
-    )
+    event_weight_default: Weight = Field(1.0, description="Weight of event types without an entry.")
     value_abs_max: float = Field(1e6, gt=0, le=1e9, description="Largest absolute value accepted.")
     record_bytes_max: int = Field(1 << 20, ge=1_024, le=64 << 20, description="Largest record accepted.")
     batch_interactions_max: int = Field(

@@ -15,6 +15,7 @@ class Counts:
     """Events by what became of them; each is `learnt`, `frozen`, `not_learnt`, a duplicate or rejected.
 
     `refused`: updates of rows that were refused, by reason. `rejected` and `key_mismatches` count records.
+    `doubtful_types` as in `stream.events.Decoded`.
     """
 
     events: int = 0
@@ -25,6 +26,7 @@ class Counts:
     refused: Mapping[str, int] = field(default_factory=dict)
     rejected: int = 0
     key_mismatches: int = 0
+    doubtful_types: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -36,6 +38,7 @@ class Counts:
             Counter(self.refused) + Counter(other.refused),
             self.rejected + other.rejected,
             self.key_mismatches + other.key_mismatches,
+            Counter(self.doubtful_types) + Counter(other.doubtful_types),
         )
 
     def named(self) -> dict[str, int]:

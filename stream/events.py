@@ -127,12 +127,14 @@ class Rejected:
 class Decoded:
     """What decoding made of some records; every record is in exactly one of the two.
 
-    `key_mismatches` counts records whose key differs from their user_id (the user_id wins).
+    `key_mismatches` counts records whose key differs from their user_id (the user_id wins). `doubtful_types`
+    counts interactions, by event type, that are taken for likes although the type looks negative.
     """
 
     interactions: Interactions
     rejected: tuple[Rejected, ...]
     key_mismatches: int
+    doubtful_types: Mapping[str, int]
 
 
 class Learnable(NamedTuple):

@@ -71,7 +71,8 @@ class InteractionsHandler:
         learnt = Effects(
             outcome.rows,
             memo={PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {},
-            counts=outcome.counts + Counts(key_mismatches=decoded.key_mismatches),
+            counts=outcome.counts
+            + Counts(key_mismatches=decoded.key_mismatches, doubtful_types=decoded.doubtful_types),
         )
         return learnt + self._rejected(records, (*decoded.rejected, *outcome.rejected))
 

@@ -32,14 +32,19 @@ def polls(source: Source, wanted: Callable[[], str] | None = None) -> Iterator[S
             )
 
 
-def scan(source: Source) -> Iterator[Records]:
+def scan(source: Source, latest: int | None = None) -> Iterator[Records]:
     """Records of every partition of the source's topics, up to the ends at the start of the call, as far as
-    no open transaction holds them back.
+    no open transaction holds them back; of each partition only the `latest` offsets, if it is said.
 
     Raises BrokerUnreachableError when nothing arrives for a long time although more is there.
     """
     limits = source.limits(source.partitions())
-    source.assign({partition: low for partition, (low, _) in limits.items()})
+    source.assign(
+        {
+            partition: low if latest is None else max(low, high - latest)
+            for partition, (low, high) in limits.items()
+        }
+    )
     ends = {partition: high for partition, (low, high) in limits.items() if high > low}
     polling = polls(source, lambda: f"{min(ends).topic} has more")
     while not ends.keys() <= _read(source):

@@ -14,6 +14,7 @@ offsets in the store.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
@@ -33,7 +34,9 @@ from stream.config import LearnerSettings
 from stream.effects import Counts
 from stream.engine import Engine
 from stream.events import Records, by_partition
+from stream.intake.event_types import describe_doubtful
 from stream.intake.wire import known_time_ms
+from stream.learning import refusal
 from stream.lineage.bases import begin, keep_version, pass_over, stored_log, version_is_due
 from stream.lineage.fingerprint import fingerprint, learnt_settings
 from stream.source import LogIdentity, Sink, Source, require_offset_in_log
@@ -42,6 +45,7 @@ HEARTBEAT_MS = 100
 GROUP_COMMIT_MS = 1_000
 REPORT_MS = 10_000
 PROBLEM_MS = 2_000
+WARNING_MS = 60_000
 PARTITIONS_CHECK_MS = 5_000
 BROKER_RETRY_S = 1.0
 CLOCKS_APART_MS = 1_000
@@ -93,6 +97,8 @@ class Loop:
         self._problem: str | None = None
         self._ends: Mapping[TopicPartition, int] = {}
         self._records, self._counts = 0, Counts()
+        self._doubtful: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
         self._learnt_since = time.monotonic()
         self.engine = Engine(settings, store, app_version)
 
@@ -191,6 +197,7 @@ class Loop:
         report = self.engine.process(polled)
         self._records += report.records
         self._counts += report.counts
+        self._warn(report.counts)
         if self._pulse.beats("report", REPORT_MS):
             elapsed = time.monotonic() - self._learnt_since
             log.info(
@@ -200,6 +207,17 @@ class Loop:
                 **self._counts.named(),
             )
             self._records, self._counts, self._learnt_since = 0, Counts(), time.monotonic()
+
+    def _warn(self, counts: Counts) -> None:
+        """Say, once in a while, what is learnt otherwise than its senders may have meant."""
+        self._doubtful.update(counts.doubtful_types)
+        self._refused.update(counts.refused)
+        if self._doubtful and self._pulse.beats("doubtful", WARNING_MS):
+            log.warning("taken for likes", problem=describe_doubtful(self._doubtful))
+            self._doubtful.clear()
+        if self._refused and self._pulse.beats("refused", WARNING_MS):
+            log.warning("updates refused", problem="; ".join(refusal.describe(self._refused)))
+            self._refused.clear()
 
     def _pass_over(self) -> None:
         """Follow the source past what is no record: everything before its positions was processed."""

@@ -124,23 +124,29 @@ def progress_if_wanted(description: str, total: int | None, wanted: bool) -> Ite
 
 def tell_of_file(recording: "Recording") -> None:
     """What is odd about the file."""
+    from stream.intake.event_types import describe_doubtful
+
     if not recording.sorted:
         note("the rows were not in time order: sorted, rows of the same time as they stood")
     for reason, count in recording.bad.most_common():
         note(f"{count:,} bad rows left out: {reason}")
     for row in recording.examples:
         note(f"line {row.line}: {row.reason}")
+    if recording.doubtful_types:
+        note(describe_doubtful(recording.doubtful_types))
     if recording.damage:
         note(recording.damage)
 
 
 def _tell_counts(counts: "Counts") -> None:
     """Events that changed nothing, and updates that were refused."""
+    from stream.learning import refusal
+
     for name, meaning in COUNTS.items():
         if count := getattr(counts, name):
             note(f"{count:,} events {meaning}")
-    for reason, count in counts.refused.items():
-        note(f"{count:,} updates refused, rows kept as they were: {reason}")
+    for words in refusal.describe(counts.refused):
+        note(words)
 
 
 def _print(facts: dict[str, Any]) -> None:

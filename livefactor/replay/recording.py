@@ -26,7 +26,8 @@ class Recording:
     """What a file holds.
 
     `sorted` says whether the rows stood in time order; `damage` why reading ended before the file's end, if
-    it did; `bad` counts rows left out by reason, and `examples` are the first of them.
+    it did; `bad` counts rows left out by reason, and `examples` are the first of them; `doubtful_types` as in
+    `stream.events.Decoded`.
     """
 
     stream: Interactions
@@ -34,6 +35,7 @@ class Recording:
     bad: Counter[str] = field(default_factory=Counter)
     examples: list[BadRow] = field(default_factory=list)
     damage: str | None = None
+    doubtful_types: Counter[str] = field(default_factory=Counter)
 
 
 def read(path: Path, config: DecodeConfig, *, strict: bool = False, limit: int | None = None) -> Recording:
@@ -46,7 +48,8 @@ def read(path: Path, config: DecodeConfig, *, strict: bool = False, limit: int |
     bad = _Bad(path, strict)
     rows = _Rows(path, bad)
     decoder = Decoder(config)
-    parts = [_decode(decoder, chunk, bad) for chunk in _chunks(rows)]
+    doubtful_types: Counter[str] = Counter()
+    parts = [_decode(decoder, chunk, bad, doubtful_types) for chunk in _chunks(rows)]
     stream = _joined(parts) if parts else None
     if stream is None or not len(stream):
         examples = "".join(f"; line {row.line}: {row.reason}" for row in bad.examples)
@@ -54,7 +57,7 @@ def read(path: Path, config: DecodeConfig, *, strict: bool = False, limit: int |
     times_ms = _filled(stream.time_ms)
     in_order = bool((np.diff(times_ms) >= 0).all())
     order = np.argsort(times_ms, kind="stable")[:limit]
-    return Recording(stream.take(order), in_order, bad.counts, bad.examples, rows.damage)
+    return Recording(stream.take(order), in_order, bad.counts, bad.examples, rows.damage, doubtful_types)
 
 
 class _Bad:
@@ -101,7 +104,7 @@ def _chunks(rows: Iterable[Line]) -> Iterator[list[Line]]:
         yield chunk
 
 
-def _decode(decoder: Decoder, chunk: Sequence[Line], bad: _Bad) -> Interactions:
+def _decode(decoder: Decoder, chunk: Sequence[Line], bad: _Bad, doubtful_types: Counter[str]) -> Interactions:
     """What the learner would make of the rows as records of its topic."""
     lines = [line for line, _ in chunk]
     times_ms = np.array([row.event_time_ms for _, row in chunk], np.int64)
@@ -119,6 +122,7 @@ def _decode(decoder: Decoder, chunk: Sequence[Line], bad: _Bad) -> Interactions:
     decoded = decoder.decode(records)
     for rejected in decoded.rejected:
         bad.add(BadRow(lines[rejected.record], rejected.reason), rejected.code)
+    doubtful_types.update(decoded.doubtful_types)
     return decoded.interactions
 
 

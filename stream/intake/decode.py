@@ -17,6 +17,7 @@ Codes of `Rejected`, which dashboards and scripts may rely on:
               batch_empty  batch_too_large  batch_users_differ
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
@@ -28,7 +29,8 @@ from state.kernels import hash_spans
 from stream.config import DecodeConfig
 from stream.events import Decoded, Interactions, Records, Rejected
 from stream.intake import formats, wire
-from stream.intake.validate import Interaction, Message, Rejection, Rules, quote, weights_of
+from stream.intake.event_types import looks_negative, meanings
+from stream.intake.validate import Interaction, Message, Rejection, Rules, quote
 
 INT64_MAX = 2**63 - 1
 QUICK_FORMATS = (formats.Format.DETECT, formats.Format.PROTOBUF)
@@ -43,7 +45,7 @@ class _Row(NamedTuple):
 
 
 class Decoder:
-    """Decodes and validates records under one configuration; keeps nothing between calls.
+    """Decodes and validates records under one configuration; no call depends on those before.
 
     `framing` is `topics.framing`: "none", or "confluent" for values that start with a schema id.
     """
@@ -53,8 +55,9 @@ class Decoder:
         self._framed = framing == "confluent"
         self._rules = Rules(config)
         self._types = wire.event_types(
-            weights_of(config), config.event_weight_default, config.unknown_event_types == "weigh"
+            meanings(config), config.event_weight_default, config.unknown_event_types == "weigh"
         )
+        self._met = wire.nothing_met()
         self._limits = wire.Limits(
             self._framed, config.value_abs_max, min(config.event_time_ahead_max_ms, INT64_MAX)
         )
@@ -71,7 +74,7 @@ class Decoder:
         except Exception as error:
             half = len(records) // 2
             if half == 0:
-                return Decoded(_slow_columns(()), (_failed(error),), 0)
+                return Decoded(_slow_columns(()), (_failed(error),), 0, {})
             return _followed_by(self.decode(records[:half]), self.decode(records[half:]), half)
 
     def _decode(self, records: Records) -> Decoded:
@@ -83,10 +86,11 @@ class Decoder:
             _texts(records.keys),
             self._limits,
             self._types,
+            self._met,
         )
         quick = _quick_columns(values, columns)
         if len(quick) == len(records):
-            return Decoded(quick, (), key_mismatches)
+            return Decoded(quick, (), key_mismatches, self._take_doubtful())
 
         rejected: list[Rejected] = []
         slow: list[_Row] = []
@@ -99,7 +103,13 @@ class Decoder:
             else:
                 slow.extend(_Row(record, part, interaction) for part, interaction in enumerate(outcome))
                 key_mismatches += records.keys[record] not in (None, outcome[0].user_id)
-        return Decoded(_merge(quick, _slow_columns(slow)), tuple(rejected), key_mismatches)
+        columns_of_all = _merge(quick, _slow_columns(slow))
+        return Decoded(columns_of_all, tuple(rejected), key_mismatches, self._take_doubtful())
+
+    def _take_doubtful(self) -> dict[str, int]:
+        """Event types met since the last call that have no meaning of their own and look negative."""
+        met = self._rules.take_met() + Counter(wire.take_met(self._met))
+        return {name: count for name, count in met.items() if looks_negative(name)}
 
     def decode_one(
         self, value: bytes | None, headers: Sequence[tuple[str, bytes]] | None, timestamp_ms: int
@@ -171,6 +181,7 @@ def _followed_by(first: Decoded, second: Decoded, records: int) -> Decoded:
         _merge(first.interactions, shifted),
         (*first.rejected, *(replace(each, record=each.record + records) for each in second.rejected)),
         first.key_mismatches + second.key_mismatches,
+        Counter(first.doubtful_types) + Counter(second.doubtful_types),
     )
 
 

@@ -3,11 +3,13 @@
 import math
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from state.store import ID_BYTES_MAX
 from stream.config import DecodeConfig
+from stream.intake.event_types import Meaning, fold, meanings
 from stream.intake.wire import EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, TIME_MAX_MS, known_time_ms
 
 QUOTED_LENGTH_MAX = 40
@@ -60,11 +62,6 @@ def quote(value: object) -> str:
     return text if len(text) <= QUOTED_LENGTH_MAX + 3 else text[:QUOTED_LENGTH_MAX] + "..."
 
 
-def weights_of(config: DecodeConfig) -> dict[str, float]:
-    """The weight of each event type that is always accepted, "" and "remove" included."""
-    return {"": config.event_weight_default, "remove": config.event_weight_default, **config.event_weights}
-
-
 def batch_rejection(length: int, interactions_max: int) -> Rejection | None:
     """What is wrong with the length of a batch."""
     if length == 0:
@@ -84,7 +81,9 @@ class Rules:
 
     def __init__(self, config: DecodeConfig):
         self._config = config
-        self._weights = weights_of(config)
+        self._meanings = meanings(config)
+        self._other = Meaning(config.event_weight_default, removes=False)
+        self._met: Counter[str] = Counter()
 
     def check(self, fields: Fields, timestamp_ms: int, where: str) -> Interaction | Rejection:
         """The interaction, or what is wrong with it.
@@ -102,25 +101,40 @@ class Rules:
         )
         if rejection:
             return rejection
+        meaning = self._meaning_of(fields.event_type)
+        if meaning is None:
+            self._met[fields.event_type] += 1
+            meaning = self._other
         return Interaction(
             user_id=fields.user_id.encode(),
             item_id=fields.item_id.encode(),
-            weight=self._weights.get(fields.event_type, self._config.event_weight_default),
+            weight=meaning.weight,
             value=math.nan if fields.value is None else fields.value,
-            remove=fields.event_type == "remove",
+            remove=meaning.removes,
             time_ms=fields.event_time_ms or recorded_ms,
             event_id=fields.event_id.encode(),
         )
+
+    def take_met(self) -> Counter[str]:
+        """Interactions since the last call whose event type has no meaning of its own, by that type."""
+        taken, self._met = self._met, Counter()
+        return taken
+
+    def _meaning_of(self, event_type: str) -> Meaning | None:
+        """What a type means, None if nobody has said."""
+        found = self._meanings.get(event_type)
+        return found if found or not event_type else self._meanings.get(fold(event_type) or event_type)
 
     def _check_event_type(self, event_type: str, where: str) -> Rejection | None:
         rejection = _check_length("event_type", event_type, EVENT_TYPE_BYTES_MAX, where)
         if rejection:
             return rejection
-        if self._config.unknown_event_types == "reject" and event_type not in self._weights:
+        if self._config.unknown_event_types == "reject" and self._meaning_of(event_type) is None:
             return Rejection(
                 "validate",
                 "event_type_unknown",
-                f"{where}event_type {quote(event_type)} is not known: known are {_names(self._weights)}; "
+                f"{where}event_type {quote(event_type)} is not known: known are "
+                f"{_names(self._config.event_weights)} and common names such as 'remove' and 'dislike'; "
                 'add it to decode.event_weights or set decode.unknown_event_types = "weigh"',
             )
         return None
@@ -200,5 +214,5 @@ def _check_length(name: str, text: str, bytes_max: int, where: str) -> Rejection
     )
 
 
-def _names(weights: Mapping[str, float]) -> str:
-    return ", ".join(quote(name) for name in sorted(weights) if name)
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(quote(name) for name in sorted(names) if name)

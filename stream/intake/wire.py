@@ -16,6 +16,7 @@ import numpy as np
 from state.arrays import F32, I32, I64, U8, U64, Mask
 from state.kernels import hash_bytes, hash_spans
 from state.store import ID_BYTES_MAX
+from stream.intake.event_types import Meaning
 
 EVENT_TYPE_BYTES_MAX = 64
 EVENT_ID_BYTES_MAX = 256
@@ -37,6 +38,9 @@ RECORD_TIME_MIN_MS = 100_000_000_000
 TIME_MAX_MS = 7_258_118_400_000
 """The year 2200: no event and no record is of later."""
 
+MET_MAX = 256
+"""Event types without a meaning of their own that are counted; what is met after them is not."""
+
 VARINT_BYTES_MAX = 9  # 63 bits: what is longer is negative or not canonical
 
 
@@ -49,11 +53,12 @@ class Limits(NamedTuple):
 
 
 class EventTypes(NamedTuple):
-    """Event types that have a weight of their own, as an open-addressing hash table.
+    """Event types that have a meaning of their own, as an open-addressing hash table.
 
     `slots` (int32, a power of two) holds the index of an entry or -1; entry k is the text
-    `buffer[start[k] : start[k] + length[k]]` with `hashes[k]` and `weight[k]`. `remove` is the index of
-    the type that unlearns. Other types weigh `weight_default` if `others_accepted`.
+    `buffer[start[k] : start[k] + length[k]]` with `hashes[k]` and `weight[k]`, and it `removes[k]` or not.
+    Other types weigh `weight_default` if `others_accepted`. A type that is not there as it was sent may be
+    there when it is folded (see `event_types.fold`).
     """
 
     slots: I32
@@ -62,9 +67,24 @@ class EventTypes(NamedTuple):
     start: I64
     length: I64
     weight: F32
-    remove: int
+    removes: Mask
     weight_default: float
     others_accepted: bool
+
+
+class Met(NamedTuple):
+    """Event types without a meaning of their own, the first `size`[0], and how often each was met.
+
+    Type k is the text `buffer[k * EVENT_TYPE_BYTES_MAX :][: length[k]]` with `hashes[k]`; `slots` as in
+    `EventTypes`.
+    """
+
+    slots: I32
+    hashes: U64
+    buffer: U8
+    length: I64
+    times: I64
+    size: I64
 
 
 class Texts(NamedTuple):
@@ -98,19 +118,42 @@ def known_time_ms(timestamp_ms: int) -> int:
     return timestamp_ms if RECORD_TIME_MIN_MS <= timestamp_ms <= TIME_MAX_MS else 0
 
 
-def event_types(weights: Mapping[str, float], weight_default: float, others_accepted: bool) -> EventTypes:
-    """The table of `weights`, which must have an entry for `remove`."""
-    texts = texts_of([name.encode() for name in weights])
+def nothing_met() -> Met:
+    """Room for `MET_MAX` types."""
+    return Met(
+        np.full(4 * MET_MAX, -1, np.int32),
+        np.zeros(MET_MAX, np.uint64),
+        np.zeros(MET_MAX * EVENT_TYPE_BYTES_MAX, np.uint8),
+        np.zeros(MET_MAX, np.int64),
+        np.zeros(MET_MAX, np.int64),
+        np.zeros(1, np.int64),
+    )
+
+
+def take_met(met: Met) -> dict[str, int]:
+    """How often each type was met since the last call."""
+    counts = met.times[: met.size[0]]
+    taken = {}
+    for k in np.flatnonzero(counts):
+        start = k * EVENT_TYPE_BYTES_MAX
+        taken[met.buffer[start : start + met.length[k]].tobytes().decode()] = int(counts[k])
+    counts[:] = 0
+    return taken
+
+
+def event_types(meanings: Mapping[str, Meaning], weight_default: float, others_accepted: bool) -> EventTypes:
+    """The table of `meanings`."""
+    texts = texts_of([name.encode() for name in meanings])
     hashes = hash_spans(*texts)
-    slots = np.full(1 << (2 * len(weights)).bit_length(), -1, np.int32)
+    slots = np.full(1 << (2 * len(meanings)).bit_length(), -1, np.int32)
     for entry, text_hash in enumerate(hashes):
         slot = int(text_hash) & (len(slots) - 1)
         while slots[slot] >= 0:
             slot = (slot + 1) & (len(slots) - 1)
         slots[slot] = entry
-    weight = np.fromiter(weights.values(), np.float32, count=len(weights))
-    remove = list(weights).index("remove")
-    return EventTypes(slots, hashes, *texts, weight, remove, weight_default, others_accepted)
+    weight = np.array([meaning.weight for meaning in meanings.values()], np.float32)
+    removes = np.array([meaning.removes for meaning in meanings.values()], np.bool_)
+    return EventTypes(slots, hashes, *texts, weight, removes, weight_default, others_accepted)
 
 
 def texts_of(values: Sequence[bytes]) -> Texts:
@@ -126,6 +169,7 @@ def columns_of(
     keys: Texts,
     limits: Limits,
     types: EventTypes,
+    met: Met,
 ) -> tuple[Columns, int]:
     """What could be taken of n records, and how many of those have a key that differs from the user_id.
 
@@ -151,8 +195,10 @@ def columns_of(
         time_ms=np.empty(n, np.int64),
         event_id=np.empty(n, np.uint64),
     )
-    mismatches = _fill(records, eligible, timestamps_ms, keys, limits, types, columns)
-    return columns, int(mismatches)
+    type_start, type_length = np.empty(n, np.int64), np.empty(n, np.int32)
+    _fill(records, eligible, timestamps_ms, limits, columns, type_start, type_length)
+    _weigh(records.buffer, type_start, type_length, types, met, columns)
+    return columns, int(_mismatches(records.buffer, keys, columns))
 
 
 @numba.njit(cache=True)
@@ -160,16 +206,15 @@ def _fill(
     records: Texts,
     eligible: Mask,
     timestamps_ms: I64,
-    keys: Texts,
     limits: Limits,
-    types: EventTypes,
     columns: Columns,
-) -> int:
-    """Fill the rows of `columns` that can be taken; the number of their keys that differ from the user_id."""
+    type_start: I64,
+    type_length: I32,
+) -> None:
+    """Fill the rows of `columns` that can be taken, but for what their types, spans of the buffer, mean."""
     buffer = records.buffer
     found = np.empty(FOUND_LENGTH, np.int64)
     bits = np.empty(1, np.uint64)
-    mismatches = 0
     for i in range(len(eligible)):
         if not eligible[i]:
             continue
@@ -182,14 +227,53 @@ def _fill(
         if not _split(buffer, start, stop, found):
             continue
         recorded_ms = known_time_ms(timestamps_ms[i])
-        if not _fill_row(i, buffer, found, bits, recorded_ms, limits, types, columns):
-            continue
-        columns.done[i] = True
-        if keys.length[i] >= 0 and not _same(
-            buffer, found[USER_ID], found[LENGTH + USER_ID], keys.buffer, keys.start[i], keys.length[i]
+        columns.done[i] = _fill_row(i, buffer, found, bits, recorded_ms, limits, columns)
+        type_start[i] = found[EVENT_TYPE]
+        type_length[i] = max(found[LENGTH + EVENT_TYPE], 0)
+
+
+@numba.njit(cache=True)
+def _mismatches(buffer: U8, keys: Texts, columns: Columns) -> int:
+    """How many rows that were taken have a key that differs from the user_id."""
+    mismatches = 0
+    for i in range(len(columns.done)):
+        if (
+            columns.done[i]
+            and keys.length[i] >= 0
+            and not _same(
+                buffer,
+                columns.user_start[i],
+                columns.user_length[i],
+                keys.buffer,
+                keys.start[i],
+                keys.length[i],
+            )
         ):
             mismatches += 1
     return mismatches
+
+
+@numba.njit(cache=True)
+def _weigh(
+    buffer: U8, type_start: I64, type_length: I32, types: EventTypes, met: Met, columns: Columns
+) -> None:
+    """Fill in what event types mean; rows of other types are left alone where none is accepted."""
+    folded = np.empty(EVENT_TYPE_BYTES_MAX, np.uint8)
+    for i in range(len(columns.done)):
+        if not columns.done[i]:
+            continue
+        start, length = type_start[i], type_length[i]
+        text_hash = hash_bytes(buffer, start, length)
+        entry = _find_type(buffer, start, length, text_hash, types)
+        if entry < 0 and not _met_again(buffer, start, length, text_hash, met):
+            size = _fold(buffer, start, length, folded)
+            if size > 0:
+                entry = _find_type(folded, 0, size, hash_bytes(folded, 0, size), types)
+            if entry < 0 and types.others_accepted:
+                _meet(buffer, start, length, text_hash, met)
+        columns.done[i] = entry >= 0 or types.others_accepted
+        columns.weight[i] = types.weight[entry] if entry >= 0 else types.weight_default
+        columns.remove[i] = entry >= 0 and types.removes[entry]
 
 
 @numba.njit(cache=True)
@@ -200,7 +284,6 @@ def _fill_row(
     bits: U64,
     recorded_ms: int,
     limits: Limits,
-    types: EventTypes,
     columns: Columns,
 ) -> bool:
     """Check the fields that `_split` found and fill row i of `columns`; False where one is in doubt.
@@ -219,9 +302,6 @@ def _fill_row(
         return False
     if not (id_length <= EVENT_ID_BYTES_MAX and _is_printable(buffer, id_start, id_length)):
         return False
-    entry = _find_type(buffer, type_start, type_length, types)
-    if entry < 0 and not types.others_accepted:
-        return False
     has_value = found[VALUE] >= 0
     value = _double(buffer, found[VALUE], bits) if has_value else np.nan
     if has_value and not abs(value) <= limits.value_abs_max:
@@ -236,9 +316,7 @@ def _fill_row(
     columns.item_start[i] = item_start
     columns.item_length[i] = item_length
     columns.item_hash[i] = hash_bytes(buffer, item_start, item_length)
-    columns.weight[i] = types.weight[entry] if entry >= 0 else types.weight_default
     columns.value[i] = value
-    columns.remove[i] = entry == types.remove
     columns.time_ms[i] = time_ms if time_ms > 0 else recorded_ms
     columns.event_id[i] = np.uint64(0)
     if id_length > 0:  # 0 says that there is none, so none may hash to it
@@ -326,10 +404,57 @@ def _same(
 
 
 @numba.njit(cache=True)
-def _find_type(buffer: U8, start: int, length: int, types: EventTypes) -> int:
-    """The index of an event type among those with a weight of their own, or -1."""
+def _met_again(buffer: U8, start: int, length: int, text_hash: np.uint64, met: Met) -> bool:
+    """Count a type that was met before; False if it was not."""
+    mask = len(met.slots) - 1
+    slot = np.int64(text_hash & np.uint64(mask))
+    while met.slots[slot] >= 0:
+        k = int(met.slots[slot])
+        own = k * EVENT_TYPE_BYTES_MAX
+        if met.hashes[k] == text_hash and _same(buffer, start, length, met.buffer, own, met.length[k]):
+            met.times[k] += 1
+            return True
+        slot = (slot + 1) & mask
+    return False
+
+
+@numba.njit(cache=True)
+def _meet(buffer: U8, start: int, length: int, text_hash: np.uint64, met: Met) -> None:
+    """Count a type for the first time, if there is room."""
+    k = met.size[0]
+    if k == MET_MAX:
+        return
+    mask = len(met.slots) - 1
+    slot = np.int64(text_hash & np.uint64(mask))
+    while met.slots[slot] >= 0:
+        slot = (slot + 1) & mask
+    met.slots[slot] = k
+    met.hashes[k] = text_hash
+    for n in range(length):
+        met.buffer[k * EVENT_TYPE_BYTES_MAX + n] = buffer[start + n]
+    met.length[k] = length
+    met.times[k] = 1
+    met.size[0] = k + 1
+
+
+@numba.njit(cache=True)
+def _fold(buffer: U8, start: int, length: int, folded: U8) -> int:
+    """`event_types.fold` of ASCII text, into `folded`; its length."""
+    size = 0
+    for position in range(start, start + length):
+        byte = buffer[position]
+        if 0x41 <= byte <= 0x5A:
+            byte |= 0x20
+        if 0x30 <= byte <= 0x39 or 0x61 <= byte <= 0x7A:
+            folded[size] = byte
+            size += 1
+    return size
+
+
+@numba.njit(cache=True)
+def _find_type(buffer: U8, start: int, length: int, text_hash: np.uint64, types: EventTypes) -> int:
+    """The index of a text among those with a meaning of their own, or -1."""
     mask = len(types.slots) - 1
-    text_hash = hash_bytes(buffer, start, length)
     slot = np.int64(text_hash & np.uint64(mask))
     while types.slots[slot] >= 0:
         entry = types.slots[slot]

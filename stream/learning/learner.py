@@ -22,9 +22,6 @@ from stream.learning.implicit_sgd import Descent, Sampling
 from stream.learning.initial_vectors import initial_vectors
 from stream.learning.sgd import Rates
 
-REFUSALS = {refusal.NOT_FINITE: "not_finite", refusal.NORM: "norm", refusal.TRACE: "trace"}
-"""Why an update was refused, by the kernels' code."""
-
 NO_PREDICTIONS = np.zeros(0, np.float64)
 
 
@@ -220,7 +217,7 @@ def _refused(codes: U8) -> Mapping[str, int]:
 
 def refusals(counts: npt.NDArray[np.integer]) -> Mapping[str, int]:
     """How many updates were refused by reason, from the number of updates by code."""
-    return {name: int(counts[code]) for code, name in REFUSALS.items() if counts[code]}
+    return {name: int(counts[code]) for code, name in refusal.NAMES.items() if counts[code]}
 
 
 def create_learner(settings: LearnerSettings) -> Learner:

@@ -1,6 +1,7 @@
 """Why a kernel left a row as it was: the codes in the `refused` columns, and what decides them."""
 
 import math
+from collections.abc import Mapping
 
 import numba
 import numpy as np
@@ -21,6 +22,26 @@ TRACE = 3
 
 CODES = 4
 """How many there are."""
+
+NAMES = {NOT_FINITE: "not_finite", NORM: "norm", TRACE: "trace"}
+"""What they are called outside."""
+
+REMEDY = "values may be too large for strengths: set learning.min_value, or send smaller ones"
+
+REMEDIES = {
+    "not_finite": REMEDY,
+    "norm": f"{REMEDY}; learning.norm_max is the limit",
+    "trace": f"{REMEDY}; or raise als.reg",
+}
+"""What to do where a row is refused, by name."""
+
+
+def describe(refused: Mapping[str, int]) -> list[str]:
+    """What is to be said of so many updates refused, by name."""
+    return [
+        f"{count:,} updates refused, rows kept as they were: {name}; {REMEDIES[name]}"
+        for name, count in refused.items()
+    ]
 
 
 @numba.njit(cache=True)

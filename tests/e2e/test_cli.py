@@ -441,6 +441,13 @@ def test_topics_are_created_and_checked_on_a_real_broker(tmp_path: Path):
         assert livefactor("topics", "check", *at).returncode == 0
         assert set(json.loads(livefactor("topics", "create", "--json", *at).stdout).values()) == {"exists"}
         assert livefactor("doctor", *at).returncode == 0
+        events = tmp_path / "events.csv"
+        events.write_text("user_id,item_id,event_type\nu,i,unsubscribed\nu,j,dislike\n")
+        assert livefactor("publish", events, *at).returncode == 0
+        looked = livefactor("doctor", "--json", *at)
+        found = {finding["subject"]: finding for finding in json.loads(looked.stdout)}["event types"]
+        assert (found["status"], looked.returncode) == ("warn", 0)
+        assert "'unsubscribed' (1);" in found["message"]
 
 
 def first_line(process: subprocess.Popen[str]) -> str:

@@ -125,7 +125,7 @@ def taken_quickly(decoder: Decoder, given_records: Records) -> list[bool]:
     eligible = decoder._eligible(given_records, values)
     keys = decode._texts(given_records.keys)
     columns, _ = wire.columns_of(
-        values, eligible, given_records.timestamps_ms, keys, decoder._limits, decoder._types
+        values, eligible, given_records.timestamps_ms, keys, decoder._limits, decoder._types, decoder._met
     )
     return columns.done.tolist()
 
@@ -164,6 +164,48 @@ class TestInteraction:
         """By both ways."""
         value = proto(user_id=user_id, event_type="remove")
         assert rows(Decoder(STRICT).decode(records([value])))[0][6] is True
+
+    @pytest.mark.parametrize("user_id", ["u", "ü"])
+    @pytest.mark.parametrize("config", [CONFIG, STRICT])
+    @pytest.mark.parametrize(
+        ("event_type", "weight", "remove"),
+        [
+            ("Remove", 1.0, True),
+            ("REMOVE", 1.0, True),
+            ("Un-Like", 1.0, True),
+            ("dislike", -1.0, False),
+            ("Thumbs Down", -1.0, False),
+            ("thumbsDown", -1.0, False),
+            ("SKIP", -0.5, False),
+            ("BUY", 5.0, False),
+            (" buy ", 5.0, False),
+        ],
+    )
+    def test_names_are_folded(self, config, user_id, event_type, weight, remove):
+        """By both ways."""
+        row = rows(Decoder(config).decode(records([proto(user_id=user_id, event_type=event_type)])))[0]
+        assert (row[4], row[6]) == (weight, remove)
+
+    @pytest.mark.parametrize("maker", [proto, json], ids=["protobuf", "JSON"])
+    def test_types_that_look_negative_are_counted_until_somebody_says_what_they_mean(self, maker):
+        types = ["unsubscribed", "click", "unsubscribed", "Song Skipped", "dislike", "", "--"]
+        given_records = records([maker(event_type=event_type) for event_type in types])
+        decoder = Decoder(CONFIG)
+        for _ in range(2):
+            assert decoder.decode(given_records).doubtful_types == {"unsubscribed": 2, "Song Skipped": 1}
+        told = Decoder(DecodeConfig(event_weights={"unsubscribed": -1.0, "song_skipped": 1.0}))
+        assert told.decode(given_records).doubtful_types == {}
+        assert Decoder(STRICT).decode(given_records).doubtful_types == {}
+
+    def test_more_types_than_are_counted_mean_the_same(self):
+        """What is counted has room for 256; the meaning of a type does not depend on it."""
+        types = [f"un{n}" for n in range(2 * wire.MET_MAX)] + ["Remove", "un0"]
+        decoder = Decoder(CONFIG)
+        given_records = records([proto(event_type=event_type) for event_type in types])
+        assert rows(decoder.decode(given_records)) == expected_rows(Decoder(CONFIG), given_records)
+        counted = decoder.decode(given_records).doubtful_types
+        assert len(counted) == wire.MET_MAX
+        assert counted["un0"] == 2
 
     @pytest.mark.parametrize("event_type", ["", "buy", "remove"])
     def test_known_event_types_are_accepted_when_others_are_not(self, event_type):
@@ -584,7 +626,7 @@ class TestRejection:
         rejected = one_rejection(proto(event_type="bye"), STRICT)
         assert rejected.code == "event_type_unknown"
         assert "'bye'" in rejected.reason
-        assert "'buy', 'remove'" in rejected.reason
+        assert "known are 'buy' and common names" in rejected.reason
 
     def test_a_record_of_a_megabyte_is_rejected_unread(self):
         rejected = one_rejection(b"x" * ((1 << 20) + 1))
@@ -622,7 +664,10 @@ interactions = st.builds(
     Interaction,
     user_id=ids,
     item_id=ids,
-    event_type=st.sampled_from(["", "buy", "remove", "impression", "köp", "bye"]) | st.text(max_size=70),
+    event_type=st.sampled_from(
+        ["", "buy", "Buy", "remove", "RE-MOVE", "impression", "köp", "KÖP", "bye", "--"]
+    )
+    | st.text(max_size=70),
     value=st.none() | st.floats(),
     event_time_ms=st.integers(-(2**63), 2**63 - 1) | st.integers(NOW_MS - 10**9, NOW_MS + 10**8),
     event_id=st.just("") | ids,

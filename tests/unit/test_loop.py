@@ -6,6 +6,7 @@ import time
 import pytest
 from memory_log import MemoryLog, MemorySink, MemorySource
 from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_directory, small_settings
+from structlog.testing import capture_logs
 
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, CommandResult
 from state.errors import (
@@ -20,6 +21,7 @@ from state.memory import MemoryStore
 from state.rocksdb.writer import RocksWriter
 from state.store import LOG_MEMO, Commit, TopicPartition
 from stream import loop as loop_module
+from stream.effects import Counts
 from stream.lineage.bases import START
 from stream.lineage.identity import identity
 from stream.loop import Loop, Pulse, starting_positions
@@ -516,3 +518,33 @@ def test_a_pulse_beats_at_once_and_then_after_its_interval():
     assert not pulse.beats("a", 60_000)
     assert pulse.beats("b", 0)
     assert pulse.beats("b", 0)
+
+
+def test_types_that_look_negative_are_warned_about_once_a_minute():
+    learner = Learner()
+    with capture_logs() as logs:
+        for _ in range(3):
+            for _ in range(4):
+                learner.log.append(INTERACTIONS, 0, event("u", "i", "unsubscribed"), b"u")
+            learner.log.append(INTERACTIONS, 1, event("v", "i", "dislike"), b"v")
+            loop = learner.until_end()
+    warnings = [entry for entry in logs if entry["event"] == "taken for likes"]
+    assert len(warnings) == 3, "each of the runs says it once"
+    assert "'unsubscribed' (4)" in warnings[0]["problem"]
+    assert "decode.event_weights" in warnings[0]["problem"]
+    assert "dislike" not in warnings[0]["problem"]
+    with capture_logs() as logs:
+        loop._warn(Counts(doubtful_types={"unfriended": 2}))
+        loop._pulse.due.clear()
+        loop._warn(Counts(doubtful_types={"unfriended": 3}))
+    assert ["'unfriended' (5)" in entry["problem"] for entry in logs] == [True], "a minute's worth at once"
+
+
+def test_refused_updates_are_warned_about_with_what_to_do():
+    learner = Learner(learning={"norm_max": 1e-6})
+    with capture_logs() as logs:
+        learner.publish(5)
+        learner.until_end()
+    [warning] = [entry for entry in logs if entry["event"] == "updates refused"]
+    assert "updates refused, rows kept as they were: norm" in warning["problem"]
+    assert "learning.norm_max" in warning["problem"]

@@ -32,6 +32,8 @@ def strength(learning, weight, value):
         (2, 3, 6),
         (2, -3, -6),
         (-1, NAN, -1),
+        (-1, 4, -4),
+        (-1, -4, -4),
         (1, 0, None),
         (0, NAN, None),
         (0, 5, None),
@@ -60,6 +62,7 @@ def test_min_value_only_decides_between_like_and_not(below, value, expected):
     learning = {"min_value": 4.0, "below_min_value": below}
     assert strength(learning, 2, value) == (expected, expected is not None)
     assert strength(learning, 0, value) == (None, False)
+    assert strength(learning, -1, value) == (-1, True)
 
 
 @pytest.mark.parametrize(
