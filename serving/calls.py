@@ -44,7 +44,7 @@ def score(request: wire.ScoreRequest, moment: Moment) -> wire.ScoreResponse:
     return wire.ScoreResponse(
         scores=ranker.score(replica.catalogue, user, ordinals, moment.now_ms).tolist(),
         known=(ordinals >= 0).tolist(),
-        cold=not ranker.has_taste(user),
+        cold=not ranker.is_known(user),
         meta=moment.meta,
     )
 
@@ -69,7 +69,7 @@ def recommend(request: wire.RecommendRequest, moment: Moment) -> wire.RecommendR
     return wire.RecommendResponse(
         item_ids=replica.item_ids(ranking.ordinals),
         scores=ranking.scores.tolist(),
-        cold=not ranker.has_taste(user),
+        cold=not ranker.is_known(user),
         meta=moment.meta,
     )
 
@@ -97,7 +97,7 @@ def explain(request: wire.ExplainRequest, moment: Moment) -> wire.ExplainRespons
         popularity=why.popularity,
         had_before=why.had_before,
         known=bool(ordinals[0] >= 0),
-        cold=not ranker.has_taste(user),
+        cold=not ranker.is_known(user),
         meta=moment.meta,
     )
 

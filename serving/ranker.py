@@ -9,6 +9,8 @@ For a user whose taste is known the score of item i is
 and a recommendation is the exact top K of it. A *cold* user, unknown or with nothing learnt, is
 recommended what is popular: by what the blend has learnt of newcomers, else scored log(1 + decayed
 popularity); `score` gives such a user the same number, and the rating mean + b_i under explicit feedback.
+A user of whom nothing but dislikes is known is not cold; by factors they are told what is popular, too. An
+item scores less for a user who dislikes it (see `state.scoring.dislikes`).
 An item the model has never seen scores as if its vector, bias and popularity were zero.
 """
 
@@ -20,6 +22,7 @@ import numpy as np
 
 from state.arrays import F32, F64, I32, I64, U32
 from state.scoring import blend, explanation, factors, popularity
+from state.scoring.dislikes import PENALTY, disliked_of, push_down, push_down_some
 from state.scoring.explanation import Explanation
 from state.scoring.top_k import top_k
 
@@ -45,15 +48,17 @@ class Blended:
 class Catalogue:
     """All n items as of event number `clock`; index = ordinal.
 
-    `vectors` float32 [n, rank]; `bias` float32 [n]; `counts` float64 [n, 5] and `counted_at` int64 [n]: see
-    `state.scoring.popularity`; `mean` is the mean rating, None under implicit feedback; `blended` is None
-    where items are ranked by factors.
+    `vectors` float32 [n, rank]; `bias` float32 [n]; `counts` float64 [n, 5] and `counted_at` int64 [n]:
+    see `state.scoring.popularity`; `interactions` int32 [n], of which an item needs one to be offered;
+    `mean` is the mean rating, None under implicit feedback; `blended` is None where items are ranked by
+    factors.
     """
 
     vectors: F32
     bias: F32
     counts: F64
     counted_at: I64
+    interactions: I32
     clock: int
     mean: float | None
     blended: Blended | None = None
@@ -98,20 +103,22 @@ class Ranking:
     scores: F32
 
 
-def has_taste(user: User | None) -> TypeGuard[User]:
-    """Whether anything has been learnt that tells this user from others."""
-    return user is not None and bool(user.vector.any())
+def is_known(user: User | None) -> TypeGuard[User]:
+    """Whether anything is known of a user: what has been learnt, or a history."""
+    return user is not None and (bool(user.vector.any()) or len(user.seen) > 0)
 
 
 def recommend(catalogue: Catalogue, user: User | None, k: int, include_seen: bool, now_ms: int) -> Ranking:
     """The best `k` items for a user, fewer when the catalogue has fewer; ties by the lower ordinal."""
-    if not has_taste(user):
-        scores = catalogue.popularity_scores.copy()
-    else:
+    if _has_taste(user, catalogue):
         scores = _predict_all(catalogue, user, now_ms)
+    else:
+        scores = catalogue.popularity_scores.copy()
+        push_down(_disliked(catalogue, user), scores)
     repeats = catalogue.blended is not None and catalogue.blended.repeats
     if user is not None and not include_seen and not repeats:
         scores[user.seen] = -np.inf
+    scores[catalogue.interactions <= 0] = -np.inf
     best = top_k(scores, k)
     return Ranking(best, scores[best].astype(np.float32))
 
@@ -120,10 +127,12 @@ def score(catalogue: Catalogue, user: User | None, ordinals: I64, now_ms: int) -
     """Scores float32 [m] of the items `ordinals` int64 [m], where -1 stands for an unknown item."""
     known = ordinals >= 0
     scores = np.full(len(ordinals), _level(catalogue, user), np.float32)
-    if has_taste(user):
+    if _has_taste(user, catalogue):
         scores[known] = _predict_some(catalogue, user, ordinals[known], now_ms)
     elif catalogue.mean is None:
-        scores[known] = catalogue.popularity_scores[ordinals[known]]
+        popular = catalogue.popularity_scores[ordinals[known]]
+        push_down_some(_disliked(catalogue, user), ordinals[known], popular)
+        scores[known] = popular
     else:
         scores[known] += catalogue.bias[ordinals[known]]
     return scores
@@ -135,15 +144,27 @@ def explain(catalogue: Catalogue, user: User | None, ordinal: int, now_ms: int) 
     What does not depend on who asks counts as popularity; by factors the rest is taste.
     """
     blended = catalogue.blended
-    if blended is not None and has_taste(user) and ordinal >= 0:
+    if blended is not None and is_known(user) and ordinal >= 0:
         known = _known(blended, catalogue.clock, user, now_ms)
         popular = float(blended.scalars[ordinal])
         return explanation.explain(known, blended.catalogue, blended.weights, popular, ordinal)
-    taste = 0.0
-    if blended is None and has_taste(user) and ordinal >= 0:
-        taste = float(user.vector.astype(np.float64) @ catalogue.vectors[ordinal])
+    taste = -PENALTY if ordinal in _disliked(catalogue, user) else 0.0
+    if blended is None and user is not None and ordinal >= 0:
+        taste += float(user.vector.astype(np.float64) @ catalogue.vectors[ordinal])
     whole = float(score(catalogue, user, np.array([ordinal]), now_ms)[0])
     return Explanation(taste, 0.0, {}, whole - taste, 0.0)
+
+
+def _has_taste(user: User | None, catalogue: Catalogue) -> TypeGuard[User]:
+    """Whether a user's scores are their own: factors need a vector, the blend but a history."""
+    return is_known(user) and (catalogue.blended is not None or bool(user.vector.any()))
+
+
+def _disliked(catalogue: Catalogue, user: User | None) -> I64:
+    """Items that a user dislikes, int64 [m]; ratings say it themselves."""
+    if user is None or catalogue.mean is not None:
+        return np.zeros(0, np.int64)
+    return disliked_of(user.seen, user.strengths)
 
 
 def _predict_all(catalogue: Catalogue, user: User, now_ms: int) -> F64:
@@ -156,6 +177,7 @@ def _predict_all(catalogue: Catalogue, user: User, now_ms: int) -> F64:
     else:
         factors.score_all(user.vector.reshape(1, -1), 0, catalogue.vectors, catalogue.bias, out)
         out += _level(catalogue, user)
+        push_down(_disliked(catalogue, user), out)
     return out
 
 
@@ -172,6 +194,7 @@ def _predict_some(catalogue: Catalogue, user: User, items: I64, now_ms: int) -> 
         vector = user.vector.reshape(1, -1)
         factors.score_some(vector, 0, catalogue.vectors, catalogue.bias, items, out)
         out += _level(catalogue, user)
+        push_down_some(_disliked(catalogue, user), items, out)
     return out
 
 

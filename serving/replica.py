@@ -111,6 +111,7 @@ class Replica:
             items.bias[:n],
             items.counts[:n],
             items.counted_at[:n],
+            items.interactions[:n],
             self._model.clock,
             float(self._model.globals["mean"][0]) if spec.explicit else None,
             self._blended(n) if spec.blends else None,

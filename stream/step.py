@@ -178,6 +178,7 @@ def _options(settings: LearnerSettings, learner: Learner) -> Options:
         settings.blends,
         learner.penalties is not None,
         learner.descent is not None,
+        settings.learning.feedback == "explicit",
         learner.keeps_item_history,
         settings.ranking.repeats,
         settings.als.recency,

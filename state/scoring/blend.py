@@ -10,6 +10,8 @@ someone who acted a moment ago and someone who returns. Where items already
 seen stay candidates three features follow for them: that they were seen, log(1 + how many steps ago), and
 log(how often). The weights are the same for all users; `stream.learning.blend` learns them.
 
+An item that the user dislikes scores less by a constant (see `dislikes`), whatever the weights.
+
 So the scalar is the same for everybody, and outside the lists the order is that of the dense part. Users of
 whom nothing is known yet have weights w_dc of their own, for what newcomers choose is not what others do:
 
@@ -25,6 +27,7 @@ from state.arrays import F32, F64, I32, I64, U32
 from state.inner_product import dot
 from state.neighbours import LAST, Lists
 from state.scoring import neighbours, popularity
+from state.scoring.dislikes import disliked_of, push_down, push_down_some
 
 TASTE_NAMES = ("the user's vector", "mean of the last five", "the last item")
 """What the `interests` of a user are, before they are multiplied by the pace."""
@@ -152,11 +155,19 @@ def interests(
 
 @numba.njit(cache=True)
 def sparse_part(
-    catalogue: Catalogue, last: I64, history: U32, total: float, user_pace: float, repeats: bool, place: I32
+    catalogue: Catalogue,
+    last: I64,
+    history: U32,
+    liking: F32,
+    total: float,
+    user_pace: float,
+    repeats: bool,
+    place: I32,
 ) -> Sparse:
     """Items whose score has a sparse part for a user.
 
-    `last` int64 [<= 5] are the items of the last likes, newest first, `history` int64 [h] all, oldest first;
+    `last` int64 [<= 5] are the items of the last likes, newest first, `history` uint32 [h] all, oldest first,
+    and `liking` float32 [h] their strengths;
     `total` is the number of events behind `counts`; `place` int32 [items] is scratch, -1 everywhere before
     and after.
     """
@@ -169,7 +180,7 @@ def sparse_part(
         draws[at] = strengths[at, 1] + strengths[at, 3]
     steps, times = np.zeros(room, np.int64), np.zeros(room, np.int64)
     if repeats:
-        size = _with_history(items, strengths, draws, steps, times, size, history, place)
+        size = _with_history(items, strengths, draws, steps, times, size, history, liking, place)
     items = items[:size]
     return Sparse(
         items,
@@ -186,9 +197,17 @@ def sparse_part(
 
 @numba.njit(cache=True)
 def _with_history(
-    items: I64, strengths: F64, draws: F64, steps: I64, times: I64, size: int, history: U32, place: I32
+    items: I64,
+    strengths: F64,
+    draws: F64,
+    steps: I64,
+    times: I64,
+    size: int,
+    history: U32,
+    liking: F32,
+    place: I32,
 ) -> int:
-    """Add the items of the history to the first `size` gathered ones; returns how many there are then.
+    """Add the liked items of the history to the first `size` gathered ones; returns how many there are then.
 
     Of the negatives half are drawn from the history, every event of it alike.
     """
@@ -198,6 +217,8 @@ def _with_history(
         drawn += draws[at]
     share = (drawn if drawn > 0.0 else 1.0) / max(len(history), 1)
     for back in range(len(history)):
+        if not liking[len(history) - 1 - back] > 0:
+            continue
         item = history[len(history) - 1 - back]
         at = int(place[item])
         if at < 0:
@@ -246,13 +267,14 @@ def sparse_scores(sparse: Sparse, weights: F64) -> F64:
 class Known(NamedTuple):
     """What is known of one user.
 
-    `interests` float32 [6, r], the items `last` liked, int64 [<= 5], newest first, and those with a sparse
-    part.
+    `interests` float32 [6, r], the items `last` liked, int64 [<= 5], newest first, those with a sparse part,
+    and those `disliked`, int64 [m].
     """
 
     interests: F32
     last: I64
     sparse: Sparse
+    disliked: I64
 
 
 @numba.njit(cache=True)
@@ -275,8 +297,8 @@ def known_of(
     user_pace = pace(gap_ms)
     user_interests = np.empty((INTERESTS, user_vectors.shape[1]), np.float32)
     interests(user_vectors, user, catalogue, last, user_pace, user_interests)
-    sparse = sparse_part(catalogue, last, history, np.float64(clock), user_pace, repeats, place)
-    return Known(user_interests, last, sparse)
+    sparse = sparse_part(catalogue, last, history, strengths, np.float64(clock), user_pace, repeats, place)
+    return Known(user_interests, last, sparse, disliked_of(history, strengths))
 
 
 @numba.njit(cache=True)
@@ -308,6 +330,7 @@ def score_all(catalogue: Catalogue, known: Known, scalars: F64, weights: F64, ou
     added = sparse_scores(known.sparse, weights)
     for at in range(len(added)):
         out[known.sparse.items[at]] += added[at]
+    push_down(known.disliked, out)
 
 
 @numba.njit(cache=True)
@@ -328,3 +351,4 @@ def score_some(
             out[n] += added[place[items[n]]]
     for item in known.sparse.items:
         place[item] = -1
+    push_down_some(known.disliked, items, out)

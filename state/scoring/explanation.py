@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from state.arrays import F64
-from state.scoring import blend, neighbours, popularity
+from state.scoring import blend, dislikes, neighbours, popularity
 from state.scoring.blend import Catalogue, Sparse
 
 
@@ -14,9 +14,9 @@ from state.scoring.blend import Catalogue, Sparse
 class Explanation:
     """What the parts of a score add up to.
 
-    `taste`: the user's own vector; `recent`: how alike the item is to the last ones; `neighbours`: what
-    people chose next to each of the last items, by that item's ordinal; `popularity`; `had_before`: that the
-    item is in the history, where that counts.
+    `taste`: the user's own vector, and that the user dislikes the item; `recent`: how alike the item is
+    to the last ones; `neighbours`: what people chose next to each of the last items, by that item's
+    ordinal; `popularity`; `had_before`: that the item is in the history, where that counts.
     """
 
     taste: float
@@ -37,7 +37,8 @@ def explain(known: blend.Known, catalogue: Catalogue, weights: F64, popular: flo
     `popular` is the popularity part of the score, the item's `popularity.scalar`. What a neighbour's features
     say is shared among the last items in proportion to what each gave to the strength behind the feature.
     """
-    interests, last, sparse = known
+    interests, last, sparse, disliked = known
+    pushed = -dislikes.PENALTY if item in disliked else 0.0
     liking = weights[: blend.INTERESTS] * _similarities(interests.astype(np.float64), catalogue, item)
     by_interest = liking.reshape(2, blend.TASTES).sum(axis=0)
     found = np.flatnonzero(sparse.items == item)
@@ -50,7 +51,9 @@ def explain(known: blend.Known, catalogue: Catalogue, weights: F64, popular: flo
         had_before = float(said[2 * neighbours.FEATURES :].sum())
         by_feature = said[: 2 * neighbours.FEATURES].reshape(2, neighbours.FEATURES).sum(axis=0)
         near = _by_last_item(by_feature, catalogue, sparse, int(found[0]), last.tolist())
-    return Explanation(float(by_interest[0]), float(by_interest[1:].sum()), near, popular, had_before)
+    return Explanation(
+        float(by_interest[0]) + pushed, float(by_interest[1:].sum()), near, popular, had_before
+    )
 
 
 def _similarities(interests: F64, catalogue: Catalogue, item: int) -> F64:

@@ -28,6 +28,9 @@ LOG_NOTHING = -80.0
 FEATURES = len(DECAYS) * len(SMOOTHERS)
 """log(P_d + c) for all c of one d, then of the next."""
 
+UNLIKED = 5.0
+"""What an item without a like scores less, in log odds."""
+
 COMMON = 2
 """The column that stands for popularity as such: 693 events until half of a like is forgotten."""
 
@@ -83,8 +86,27 @@ def features(counts: F64, counted_at: I64, item: int, clock: int, out: F64) -> N
 
 
 @numba.njit(cache=True)
+def _unliked(clock: int, weights: F64) -> float:
+    """Scalar of an item without a like: `UNLIKED` less than of one with a like when the stream began.
+
+    Weights are learnt from items that somebody likes. Those of slow counts may well be negative, and then
+    a count of zero, where log(P + c) has no floor but log c, would put an item above all others.
+    """
+    total = -UNLIKED
+    at = 0
+    for d in range(len(DECAYS)):
+        left = np.exp(clock * LOG_DECAYS[d])
+        for c in range(len(SMOOTHERS)):
+            total += weights[at] * np.log(left + SMOOTHERS[c])
+            at += 1
+    return total
+
+
+@numba.njit(cache=True)
 def scalar(counts: F64, counted_at: I64, item: int, clock: int, weights: F64) -> float:
-    """Weighted sum of an item's features; `weights` float64 [15]."""
+    """Weighted sum of an item's features, `weights` float64 [15]; for one without a like see `_unliked`."""
+    if not counts[item, EVER] > 0.0:
+        return _unliked(clock, weights)
     age = np.float64(clock - counted_at[item])
     total = 0.0
     at = 0

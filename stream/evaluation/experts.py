@@ -18,6 +18,7 @@ from state.arrays import F32, F64, I64
 from state.inner_product import dot
 from state.model import Model
 from state.scoring import blend, factors, popularity
+from state.scoring.dislikes import disliked_of, push_down
 from state.scoring.explanation import Explanation, explain
 from state.scoring.popularity import half_life
 from stream.evaluation.ranking import Answer
@@ -125,6 +126,7 @@ class Factors:
         users, items = self._model.users, self._model.items
         scores = self._scores[: query.items]
         factors.score_all(users.vectors, query.user, items.vectors, items.bias, scores)
+        push_down(disliked_of(*users.history(query.user)), scores)
         return Answer(scores, are_counts=False)
 
     def learn(self, users: I64, items: I64) -> None:

@@ -146,15 +146,17 @@ def _remember(histories: Histories, segment: int, other: int, rating: float) -> 
 
 
 @numba.njit(cache=True)
-def _forget(histories: Histories, segment: int, other: int) -> None:
-    """Take the latest rating of `other` out of a segment, if there is one."""
+def _forget(histories: Histories, segment: int, other: int) -> float:
+    """Take the latest rating of `other` out of a segment; NaN if there is none."""
     for j in range(histories.stop[segment] - 1, histories.first[segment] - 1, -1):
         if histories.others[j] == other:
+            rating = float(histories.ratings[j])
             for k in range(j, histories.stop[segment] - 1):
                 histories.others[k] = histories.others[k + 1]
                 histories.ratings[k] = histories.ratings[k + 1]
             histories.stop[segment] -= 1
-            return
+            return rating
+    return math.nan
 
 
 @numba.njit(cache=True)
@@ -203,6 +205,11 @@ def learn_kernel(
             _forget(of_users, of_user, i)
             _forget(of_items, of_item, u)
         else:
+            earlier = _forget(of_users, of_user, i)
+            while not math.isnan(earlier):
+                _forget(of_items, of_item, u)
+                mean[0], mean[1] = mean_without(mean, earlier)
+                earlier = _forget(of_users, of_user, i)
             mean[0], mean[1] = mean_with(mean, rating)
             _remember(of_users, of_user, i, rating)
             _remember(of_items, of_item, u, rating)
@@ -214,7 +221,8 @@ def learn_kernel(
 def learn(events: Learnable, users: Side, items: Side, mean: F64) -> tuple[F64, U8]:
     """Learn ratings one after the other, each predicted before anything that knows of it.
 
-    Of each event the mean moves and the rating enters both histories, or leaves them by `remove`; then the
+    Of each event the mean moves and the rating enters both histories, in the place of an earlier one of the
+    same item by the same user, or leaves them by `remove`; then the
     user is solved against the items as they are, then the item against the users. A row without ratings
     becomes zero. How events fall into batches makes no difference.
 

@@ -42,6 +42,7 @@ def enter(
     else:
         if users.ordinals[user] >= shared.born[0] or item >= shared.born[1]:
             _give_birth(user, item, users, items, shared, options, room)
+        _take_contrary_back(user, item, events.strengths[e], users, items, options)
         if options.descends:
             descend(e, events, users, items, shared, options, walked)
         if events.strengths[e] > 0:
@@ -84,6 +85,26 @@ def _give_birth(
 
 
 @numba.njit(cache=True)
+def _take_contrary_back(
+    user: int, item: int, strength: np.float32, users: Users, items: Items, options: Options
+) -> None:
+    """Forget what a user said of an item before and has now said otherwise.
+
+    Of ratings that is any earlier one, else what has the other sign. Lists of neighbours stay: one was chosen
+    after the other all the same.
+    """
+    place = find_entry(users.histories, user, item)
+    while place >= 0:
+        earlier = entries_of(users.histories, user)[1][place]
+        if not options.rates and (earlier > 0) == (strength > 0):
+            return
+        _remove(user, item, users, items, options)
+        users.interactions[user] -= 1
+        items.interactions[item] -= 1
+        place = find_entry(users.histories, user, item)
+
+
+@numba.njit(cache=True)
 def _count_neighbours(user: int, item: int, users: Users, items: Items, walked: Walked) -> None:
     """What a like does to the lists of neighbours."""
     history, strengths = entries_of(users.histories, user)
@@ -118,6 +139,12 @@ def _forget(user: int, item: int, users: Users, items: Items, options: Options, 
     place = find_entry(users.histories, user, item)
     if options.blends and place >= 0:
         _take_back_neighbours(user, item, place, users, items, walked)
+    return _remove(user, item, users, items, options)
+
+
+@numba.njit(cache=True)
+def _remove(user: int, item: int, users: Users, items: Items, options: Options) -> np.float32:
+    """Take the latest such interaction out of both histories and the counts; its strength, else NaN."""
     found = remove_entry(users.histories, user, item)
     if options.keeps_item_history:
         of_item = remove_entry(items.histories, item, int(users.ordinals[user]))

@@ -4,8 +4,10 @@ import numba
 import numpy as np
 
 from state.arrays import F64, I64, U32
+from state.maps import entries_of
 from state.scoring import blend, factors, neighbours, popularity
 from state.scoring.blend import Catalogue, Known
+from state.scoring.dislikes import disliked_of, push_down
 from stream.evaluation.ranking import candidates, count_loss, middle_rank, softmax_loss
 from stream.walk.values import Items, Room, Scalars, Shared, Users, Walked
 
@@ -83,6 +85,7 @@ def judge_by_factors(
     """Judge an item by bias and inner product with a user."""
     scores = room.scores[: shared.born[1]]
     factors.score_all(users.vectors, user, items.catalogue.vectors, items.biases, scores)
+    push_down(disliked_of(*entries_of(users.histories, user)), scores)
     judge(e, item, excluded, np.empty(0, np.int64), items, shared, room, walked)
 
 

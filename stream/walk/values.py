@@ -27,14 +27,15 @@ The last needs lists of neighbours, which the blend alone has; fewer are the fir
 class Options(NamedTuple):
     """What is done.
 
-    `blends`: items are ranked by the blend, else by bias + inner product; `solves`: ALS, with `penalties`;
-    `descends`: SGD, as `descent` says; `repeats`: items of the history stay candidates; `recency` of a user's
-    history; `seed` of samples.
+    `blends`: items are ranked by the blend, else by bias + inner product; `solves`: ALS, with
+    `penalties`; `descends`: SGD, as `descent` says; `rates`: strengths are ratings; `repeats`: items of
+    the history stay candidates; `recency` of a user's history; `seed` of samples.
     """
 
     blends: bool
     solves: bool
     descends: bool
+    rates: bool
     keeps_item_history: bool
     repeats: bool
     recency: float

@@ -119,6 +119,7 @@ class ToyModel:
         if vector is not None:
             table.vectors[slots], table.bias[slots] = vector, 0.0
         table.changed_at[slots] = self.batch_seq
+        table.interactions[slots] += 1
         if side == "item":
             table.counts[slots, 2] = self.random.uniform(1, 100, len(slots))
         return slots

@@ -280,6 +280,11 @@ class ExplicitAls:
     def learn(self, user, item, rating, remove=False):
         """Predict, remember or forget, solve the user, then the item."""
         prediction = self.mean + self.user_biases[user] + self.item_biases[item] + self.x[user] @ self.y[item]
+        for earlier in [known for other, known in self.of_user[user] if other == item and not remove]:
+            self.ratings.remove(earlier)
+            self.of_user[user].remove((item, earlier))
+            if (user, earlier) in self.of_item[item]:
+                self.of_item[item].remove((user, earlier))
         for histories, row, other in ((self.of_user, user, item), (self.of_item, item, user)):
             if remove:
                 places = [n for n, (known, _) in enumerate(histories[row]) if known == other]

@@ -72,6 +72,7 @@ class World:
             self.catalogue,
             self.last(user),
             self.history(user),
+            np.ones(len(self.history(user)), np.float32),
             float(self.events),
             PACE,
             repeats,
@@ -84,7 +85,8 @@ class World:
         return out
 
     def known(self, user, repeats):
-        return blend.Known(self.interests(user), self.last(user), self.sparse(user, repeats))
+        none = np.zeros(0, np.int64)
+        return blend.Known(self.interests(user), self.last(user), self.sparse(user, repeats), none)
 
     def learn(self, learnt, user, item, position, repeats=False):
         excluded = np.zeros(0, np.uint32) if repeats else self.history(user)
@@ -173,8 +175,9 @@ def test_a_user_without_history_is_scored_by_taste_and_popularity_alone():
 
 
 def stranger_popularity():
-    """Score of an item without vector and events."""
-    return random_weights(False)[blend.POPULARITY : blend.NEIGHBOURS] @ np.log(list(popularity.SMOOTHERS) * 5)
+    """Score of an item without vector and likes: less than that of one with a like when all began."""
+    weights = random_weights(False)[blend.POPULARITY : blend.NEIGHBOURS]
+    return weights @ np.log1p(list(popularity.SMOOTHERS) * 5) - popularity.UNLIKED
 
 
 def test_the_ring_knows_how_often_an_item_is_in_it(world):

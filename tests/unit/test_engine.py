@@ -27,6 +27,7 @@ from state.errors import StoreCorruptError
 from state.memory import MemoryStore
 from state.model import Model
 from state.rocksdb.writer import RocksWriter
+from state.scoring.popularity import EVER
 from stream.engine import Engine
 from stream.lineage.bases import begin
 from stream.lineage.identity import identity
@@ -249,16 +250,67 @@ def test_a_user_whom_a_handler_before_has_made_is_not_made_again(learning):
 def test_a_remove_restores_histories_and_counts(learning):
     engine = engine_with(learning=learning)
     feed = Feed()
-    engine.process([feed(event("a", "x", value=3.0), event("a", "y", value=4.0), event("b", "x", value=2.0))])
+    engine.process([feed(event("a", "x", value=3.0), event("a", "y", value=4.0), event("b", "z", value=2.0))])
     before = counts(engine), history(engine, "a")
-    engine.process([feed(event("a", "x", value=5.0))])
-    liked = score(engine.model, "a", "x")
-    engine.process([feed(event("a", "x", "remove"))])
+    engine.process([feed(event("a", "z", value=5.0))])
+    liked = score(engine.model, "a", "z")
+    engine.process([feed(event("a", "z", "remove"))])
     assert (counts(engine), history(engine, "a")) == before
-    assert score(engine.model, "a", "x") < liked
+    assert score(engine.model, "a", "z") < liked
     if learning["algorithm"] == "als":
-        others, strengths = engine.model.items.history(slot(engine.model.items, "x"))
-        assert (others.tolist(), strengths.tolist()) == ([0, 1], [3.0, 2.0])
+        others, strengths = engine.model.items.history(slot(engine.model.items, "z"))
+        assert (others.tolist(), strengths.tolist()) == ([1], [2.0])
+
+
+@every_learner
+def test_a_later_opinion_takes_the_place_of_a_contrary_one(learning):
+    """In histories, counts and popularity; of ratings any later one does."""
+    engine, feed = engine_with(learning=learning), Feed()
+    engine.process([feed(*[event(f"u{k}", f"i{k % 3}", value=4.0) for k in range(12)])])
+    engine.process(
+        [feed(event("a", "i0", value=5.0), event("a", "i0", value=5.0), event("a", "i1", value=4.0))]
+    )
+    liked, likes = score(engine.model, "a", "i0"), engine.model.items.counts[0, EVER]
+    engine.process([feed(event("a", "i0", value=-1.0))])
+    assert history(engine, "a") == [("i1", 4.0), ("i0", -1.0)]
+    assert score(engine.model, "a", "i0") < liked / 2
+    assert engine.model.items.counts[0, EVER] == (
+        likes - 1 if learning.get("feedback") == "explicit" else likes - 2
+    )
+    assert counts(engine)["a"] == 2
+    engine.process([feed(event("a", "i0", value=4.0))])
+    assert history(engine, "a") == [("i1", 4.0), ("i0", 4.0)]
+    if learning["algorithm"] == "als":
+        a = int(engine.model.users.ordinals[slot(engine.model.users, "a")])
+        others, strengths = engine.model.items.history(slot(engine.model.items, "i0"))
+        assert [s for other, s in zip(others.tolist(), strengths.tolist(), strict=True) if other == a] == [
+            4.0
+        ]
+
+
+def test_opinions_of_the_same_sign_add_up():
+    engine, feed = engine_with(), Feed()
+    engine.process([feed(event("a", "x"), event("a", "x", value=2.0), event("a", "y", value=-1.0))])
+    engine.process([feed(event("a", "y", value=-2.0))])
+    assert history(engine, "a") == [("x", 1.0), ("x", 2.0), ("y", -1.0), ("y", -2.0)]
+
+
+@every_learner
+def test_contrary_opinions_are_learnt_alike_however_records_fall_into_batches(learning):
+    random = np.random.default_rng(7)
+    values = [
+        event(f"u{random.integers(4)}", f"i{random.integers(5)}", value=float(random.choice([-1, 1, 3])))
+        for _ in range(150)
+    ]
+    one_by_one, feed = engine_with(learning=learning), Feed()
+    together = engine_with(learning=learning)
+    for value in values:
+        one_by_one.process([feed(value)])
+    together.process([Feed()(*values)])
+    users = [f"u{n}" for n in range(4)]
+    assert [history(one_by_one, user) for user in users] == [history(together, user) for user in users]
+    assert counts(one_by_one) == counts(together)
+    assert np.array_equal(one_by_one.model.items.counts, together.model.items.counts)
 
 
 @every_learner
@@ -421,7 +473,8 @@ def test_refused_updates_keep_the_old_rows_and_are_counted(learning):
         np.testing.assert_array_equal(engine.model.users.vectors[engine.model.users.slots], before)
     else:
         assert learning.get("feedback") == "explicit"
-    assert (report.counts.learnt, history(engine, "u1")) == (9, [("i1", 1.0), ("i1", 1.0)])
+    times = 1 if learning.get("feedback") == "explicit" else 2
+    assert (report.counts.learnt, history(engine, "u1")) == (9, [("i1", 1.0)] * times)
 
 
 def test_gramians_are_those_of_all_rows_whatever_was_evicted():

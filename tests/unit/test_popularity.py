@@ -40,10 +40,21 @@ def test_the_scalar_is_the_weighted_sum_of_the_features():
     everything, some, found = np.zeros(ITEMS), np.zeros(ITEMS), np.zeros(popularity.FEATURES)
     popularity.scalars(counts, counted_at, 320, weights, everything)
     popularity.scalars_of(counts, counted_at, np.array([4, 1]), 320, weights, some)
-    for item in range(ITEMS):
+    for item in range(ITEMS - 1):
         popularity.features(counts, counted_at, item, 320, found)
         assert everything[item] == pytest.approx(found @ weights)
     assert some.tolist() == [0, everything[1], 0, 0, everything[4], 0]
+
+
+def test_an_item_without_a_like_scores_less_than_one_with_a_like_when_the_stream_began():
+    """Also where slow counts have negative weights, which a count of zero would turn to its favour."""
+    counts, counted_at, _ = learnt(300)
+    weights = np.full(popularity.FEATURES, -1.0)
+    count_like(counts, counted_at, ITEMS - 1, 0)
+    liked_once = popularity.scalar(counts, counted_at, ITEMS - 1, 320, weights)
+    take_like_back(counts, ITEMS - 1)
+    unliked = popularity.scalar(counts, counted_at, ITEMS - 1, 320, weights)
+    assert unliked == pytest.approx(liked_once - popularity.UNLIKED)
 
 
 @pytest.mark.parametrize("column", range(popularity.EVER))

@@ -119,7 +119,14 @@ def test_popularity_is_the_decayed_count_of_likes():
             (int(random.integers(5)), int(random.integers(8)), random.random() < 0.8) for _ in range(15)
         ]
         engine.process(
-            [feed(*[event(f"u{u}", f"i{i}", value=1.0 if like else -1.0) for u, i, like in batch_of])]
+            [
+                feed(
+                    *[
+                        event(f"u{u}", f"i{i}") if like else event("x", f"i{i}", value=-1.0)
+                        for u, i, like in batch_of
+                    ]
+                )
+            ]
         )
         start = engine.model.clock - 15
         liked += [(start + n + 1, f"i{i}") for n, (_, i, like) in enumerate(batch_of) if like]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.ranker import Blended, Catalogue, User, explain, has_taste, recommend, score
+from serving.ranker import Blended, Catalogue, User, explain, is_known, recommend, score
 from state import neighbours
 from state.scoring import blend, popularity
 from state.scoring.popularity import COMMON, DECAYS
@@ -27,6 +27,7 @@ def make_catalogue(mean: float | None = None, items: int = ITEMS, seed: int = 3)
         random.normal(size=items).astype(np.float32),
         random.uniform(0, 50, (items, len(DECAYS))),
         random.integers(0, 1_000, items),
+        np.ones(items, np.int32),
         clock=1_000,
         mean=mean,
     )
@@ -73,7 +74,7 @@ def test_an_unknown_user_is_recommended_what_is_popular_now() -> None:
     assert ranking.ordinals[0] != once_popular, "the data must tell decayed popularity from raw counts"
 
 
-def test_a_user_about_whom_nothing_is_learnt_is_cold_but_keeps_what_they_saw() -> None:
+def test_a_user_about_whom_nothing_is_learnt_is_told_what_is_popular_but_not_what_they_saw() -> None:
     catalogue = make_catalogue()
     blank = User(
         np.zeros(RANK, np.float32),
@@ -81,9 +82,9 @@ def test_a_user_about_whom_nothing_is_learnt_is_cold_but_keeps_what_they_saw() -
         recommend(catalogue, None, 1, False, now_ms=0).ordinals[:1].astype(np.uint32),
         np.ones(1, np.float32),
     )
-    assert not has_taste(blank)
-    assert not has_taste(None)
-    assert has_taste(make_user())
+    assert is_known(blank)
+    assert not is_known(None)
+    assert is_known(make_user())
     stranger = recommend(catalogue, None, 5, include_seen=False, now_ms=0).ordinals.tolist()
     assert recommend(catalogue, blank, 4, include_seen=False, now_ms=0).ordinals.tolist() == stranger[1:]
 

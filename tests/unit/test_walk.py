@@ -175,7 +175,7 @@ def test_strangers_are_ranked_by_what_newcomers_like():
 )
 def test_the_door_refuses_what_the_walk_would_read_wrongly(name, value):
     model, none = engine_with().model, np.zeros(2, np.int64)
-    options = Options(False, False, False, False, False, 1.0, NO_PENALTIES, NO_DESCENT, 1)
+    options = Options(False, False, False, False, False, False, 1.0, NO_PENALTIES, NO_DESCENT, 1)
 
     def door(events, ranked):
         chosen = Chosen(ranked, np.zeros(2, np.bool_), cold=False)
