@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livefactor.console import note
 from livefactor.settings import ENVIRONMENT_CONFIG, Settings, load
+
+if TYPE_CHECKING:
+    from livefactor.file_layout import Layout, Wanted
 
 ConfigOption = Annotated[
     Path | None,
@@ -17,7 +21,17 @@ SetOption = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."),
 ]
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Events: .csv, .csv.gz, .jsonl or .jsonl.gz.")
+    Path,
+    typer.Argument(metavar="FILE", help="Events: delimited text, JSON lines (both also .gz) or Parquet."),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="FIELD=COLUMN,...", help="Which column is what: user_id=who,item_id=2."
+    ),
+]
+TimeUnitOption = Annotated[
+    str | None, typer.Option("--time-unit", metavar="UNIT", help="Of times that are numbers: s, ms, us, ns.")
 ]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="The first N events only.")
@@ -45,6 +59,34 @@ def settings_of(config: Path | None, overrides: list[str] | None) -> Settings:
     """Settings that a command runs with."""
     named = os.environ.get(ENVIRONMENT_CONFIG)
     return load(config or (Path(named) if named else None), os.environ, overrides or [])
+
+
+def wanted_of(columns: str | None, time_unit: str | None) -> "Wanted":
+    """What a command was told of its file."""
+    from livefactor.file_layout import FIELDS, UNITS, Wanted
+
+    chosen: dict[str, str] = {}
+    for text in columns.split(",") if columns else ():
+        key, equals, name = (part.strip() for part in text.partition("="))
+        if key not in FIELDS or not equals or not name:
+            raise typer.BadParameter(
+                f"{text.strip()!r}: write field=column, with one of the fields {', '.join(FIELDS)}",
+                param_hint="--columns",
+            )
+        chosen[key] = name
+    if time_unit is not None and time_unit not in UNITS:
+        raise typer.BadParameter(f"{time_unit!r}: one of {', '.join(UNITS)}", param_hint="--time-unit")
+    return Wanted(chosen, time_unit)
+
+
+def layout_of(file: Path, columns: str | None, time_unit: str | None) -> "Layout":
+    """How a command's file is laid out, which is said where it is not obvious."""
+    from livefactor.event_files import recognise
+
+    layout = recognise(file, wanted_of(columns, time_unit))
+    for words in layout.notes:
+        note(f"{file.name}: {words}")
+    return layout
 
 
 def short_settings(min_value: float | None, explicit: bool, repeats: bool) -> list[str]:

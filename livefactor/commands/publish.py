@@ -1,40 +1,51 @@
 """`livefactor publish`: a file of interactions into the log."""
 
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from livefactor.console import note, print_fields, print_json, progress
-from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
+from livefactor.options import (
+    ColumnsOption,
+    ConfigOption,
+    FileArgument,
+    JsonOption,
+    SetOption,
+    TimeUnitOption,
+    layout_of,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from livefactor.publish import Account
 
 
 def publish(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Events: .csv, .csv.gz, .jsonl or .jsonl.gz.")],
+    file: FileArgument,
     rate: Annotated[
         float | None, typer.Option("--rate", min=0.001, metavar="N", help="Events per second.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="At most N events.")
     ] = None,
+    columns: ColumnsOption = None,
+    time_unit: TimeUnitOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
     """Publish the interactions in FILE as protobuf records keyed by user_id.
 
-    CSV needs the columns user_id and item_id and may have event_type, value, timestamp_ms and event_id; JSON
-    lines have the fields of Interaction. Bad rows are skipped and reported. Exit code 1 unless a broker has
-    acknowledged every event and the file was whole.
+    The columns are user_id and item_id and may be event_type, value, timestamp_ms and event_id; other
+    names, separators and units of time are recognised and said (see docs/files.md). Bad rows are skipped
+    and reported. Exit code 1 unless a broker has acknowledged every event and the file was whole.
     """
     from livefactor.event_files import read_events
     from livefactor.publish import publish as publish_rows
 
     settings = settings_of(config, overrides)
+    layout = layout_of(file, columns, time_unit)
     from stream.kafka import KafkaPublisher
 
     with (
@@ -42,7 +53,8 @@ def publish(
         progress(f"publishing {file.name}", limit) as advance,
     ):
         topic = settings.topics.interactions
-        account = publish_rows(read_events(file), publisher, topic, rate=rate, limit=limit, advance=advance)
+        rows = read_events(file, layout)
+        account = publish_rows(rows, publisher, topic, rate=rate, limit=limit, advance=advance)
     if as_json:
         print_json(_facts(account))
     else:

@@ -17,6 +17,7 @@ from livefactor.console import (
     progress,
 )
 from livefactor.options import (
+    ColumnsOption,
     ConfigOption,
     CutoffOption,
     ExplicitOption,
@@ -28,6 +29,8 @@ from livefactor.options import (
     RepeatsOption,
     SampleOption,
     SetOption,
+    TimeUnitOption,
+    layout_of,
     settings_of,
     short_settings,
 )
@@ -49,6 +52,8 @@ def replay(
     min_value: MinValueOption = None,
     explicit: ExplicitOption = False,
     repeats: RepeatsOption = False,
+    columns: ColumnsOption = None,
+    time_unit: TimeUnitOption = None,
     sample: SampleOption = 1,
     batch: Annotated[
         int, typer.Option("--batch", min=1, metavar="N", help="Score and then learn N events at a time.")
@@ -89,7 +94,7 @@ def replay(
     plan = Plan(sample, batch, [name.strip() for name in models.split(",")] if models else None, explain)
     if report_directory:
         prepare(report_directory)
-    recording = read(file, settings.decode, strict=strict, limit=limit)
+    recording = read(file, settings.decode, layout_of(file, columns, time_unit), strict=strict, limit=limit)
     tell_of_file(recording)
     with progress_if_wanted(f"replaying {file.name}", len(recording.stream), show_progress) as advance:
         measured = run(

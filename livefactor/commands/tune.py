@@ -12,6 +12,7 @@ from livefactor.commands.replay import progress_if_wanted, tell_of_file
 from livefactor.commands.settings import SECRET
 from livefactor.console import note, print_json, print_table
 from livefactor.options import (
+    ColumnsOption,
     ConfigOption,
     CutoffOption,
     ExplicitOption,
@@ -23,6 +24,8 @@ from livefactor.options import (
     RepeatsOption,
     SampleOption,
     SetOption,
+    TimeUnitOption,
+    layout_of,
     settings_of,
     short_settings,
 )
@@ -59,6 +62,8 @@ def tune(
     min_value: MinValueOption = None,
     explicit: ExplicitOption = False,
     repeats: RepeatsOption = False,
+    columns: ColumnsOption = None,
+    time_unit: TimeUnitOption = None,
     sample: SampleOption = 1,
     k: CutoffOption = 10,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of the settings to try.")] = 1,
@@ -82,7 +87,7 @@ def tune(
     settings = settings_of(config, [*(overrides or []), *short_settings(min_value, explicit, repeats)])
     chosen = _metric(metric, settings)
     _check_out(out, force)
-    recording = read(file, settings.decode, limit=limit)
+    recording = read(file, settings.decode, layout_of(file, columns, time_unit), limit=limit)
     tell_of_file(recording)
     work = Work(recording.stream, settings, Plan(sample, models=[LIVE]), chosen, k)
     held = {text.partition("=")[0].strip() for text in overrides or ()}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from livefactor.event_files import BadRow, read_lines
+from livefactor.file_layout import Layout
 from protos.events_pb2 import Interaction
 from state.errors import PublishError
 from stream.config import DecodeConfig
@@ -38,7 +39,14 @@ class Recording:
     doubtful_types: Counter[str] = field(default_factory=Counter)
 
 
-def read(path: Path, config: DecodeConfig, *, strict: bool = False, limit: int | None = None) -> Recording:
+def read(
+    path: Path,
+    config: DecodeConfig,
+    layout: Layout | None = None,
+    *,
+    strict: bool = False,
+    limit: int | None = None,
+) -> Recording:
     """The interactions of a file in time order, ties as they stand in the file, at most the first `limit`.
 
     A row without a time has that of the row before it. With `strict` the first bad row, or a file cut
@@ -46,7 +54,7 @@ def read(path: Path, config: DecodeConfig, *, strict: bool = False, limit: int |
     a file without any interaction.
     """
     bad = _Bad(path, strict)
-    rows = _Rows(path, bad)
+    rows = _Rows(read_lines(path, layout), bad)
     decoder = Decoder(config)
     doubtful_types: Counter[str] = Counter()
     parts = [_decode(decoder, chunk, bad, doubtful_types) for chunk in _chunks(rows)]
@@ -79,14 +87,14 @@ class _Bad:
 class _Rows:
     """The good rows of a file with their lines; `damage` is set at the end of one that is cut short."""
 
-    def __init__(self, path: Path, bad: _Bad) -> None:
-        self._path, self._bad = path, bad
+    def __init__(self, lines: Iterator[tuple[int, Interaction | BadRow]], bad: _Bad) -> None:
+        self._lines, self._bad = lines, bad
         self.damage: str | None = None
 
     def __iter__(self) -> Iterator[Line]:
         begun = False
         try:
-            for line, row in read_lines(self._path):
+            for line, row in self._lines:
                 begun = True
                 if isinstance(row, BadRow):
                     self._bad.add(row, row.reason)

@@ -167,7 +167,7 @@ def test_a_file_cut_short_is_replayed_as_far_as_it_goes_and_exits_with_1(tmp_pat
     assert (strict.returncode, strict.stdout) == (1, "")
 
 
-@pytest.mark.parametrize("content", ["", HEADER + "\n", "user,item\n1,2\n"])
+@pytest.mark.parametrize("content", ["", HEADER + "\n", "who,what\n1,2\n"])
 def test_files_with_nothing_to_replay_are_an_error(tmp_path: Path, content: str):
     path = tmp_path / "events.csv"
     path.write_text(content)

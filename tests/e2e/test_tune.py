@@ -176,7 +176,7 @@ def test_settings_that_all_diverge_exit_with_1_and_the_reason(noise: Path):
     assert "diverged: updates refused" in done.stderr
 
 
-@pytest.mark.parametrize("content", ["", HEADER + "\n", "user,item\n1,2\n"])
+@pytest.mark.parametrize("content", ["", HEADER + "\n", "who,what\n1,2\n"])
 def test_files_with_nothing_in_them_exit_with_1(tmp_path: Path, content: str):
     path = tmp_path / "events.csv"
     path.write_text(content)

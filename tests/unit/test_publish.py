@@ -54,10 +54,8 @@ def test_optional_columns_may_be_missing_and_in_any_order(tmp_path: Path):
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("user,item_id", "columns found: user, item_id; missing 'user_id'; unknown 'user'"),
-        ("user_id,item_id,rating", "unknown 'rating'"),
+        ("who,item_id", "columns found: who, item_id; none of them looks like user_id"),
         ("user_id,item_id,value,value", "repeated 'value'"),
-        ("", "columns found: none; missing 'user_id', 'item_id'"),
     ],
 )
 def test_wrong_columns_are_named_with_those_found(tmp_path: Path, header: str, expected: str):
@@ -75,7 +73,10 @@ def test_wrong_columns_are_named_with_those_found(tmp_path: Path, header: str, e
         ("\udcff,film,,,", "user_id is not UTF-8"),
         ("ann,film,click,many,", "value is not a number"),
         ("ann,film,click,nan,", "value is not finite"),
-        ("ann,film,click,1,yesterday", "timestamp_ms is not a whole number"),
+        (
+            "ann,film,click,1,yesterday",
+            "timestamp_ms is not a number of milliseconds, nor a time in ISO 8601",
+        ),
         ("ann,film,click,1,-1", "timestamp_ms is out of range"),
         (f"ann,film,click,1,{2**63}", "timestamp_ms is out of range"),
         ("ann,film", "expected 5 fields, found 2"),
@@ -124,8 +125,9 @@ def test_a_file_that_is_not_gzip_is_an_error(tmp_path: Path):
 
 
 def test_other_kinds_of_files_and_missing_ones_are_named(tmp_path: Path):
-    with pytest.raises(PublishError, match=r"ends in \.csv"):
-        list(read_events(tmp_path / "a.parquet"))
+    (tmp_path / "a.zip").write_bytes(b"PK\3\4")
+    with pytest.raises(PublishError, match="unpack it first"):
+        list(read_events(tmp_path / "a.zip"))
     with pytest.raises(PublishError, match="no such file"):
         list(read_events(tmp_path / "a.csv"))
 

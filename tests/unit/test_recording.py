@@ -95,10 +95,10 @@ def test_strict_stops_at_a_bad_row_and_says_where(tmp_path, row):
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([], "columns found: none"),
+        ([], "there is nothing in it"),
         ([HEADER], "there is no interaction in it"),
         ([HEADER, "a,,,,"], "there is no interaction in it; line 2: item_id is empty"),
-        (["user_id,rating", "a,1"], "columns found: user_id, rating; missing 'item_id'; unknown 'rating'"),
+        (["user_id,rating", "a,1"], "columns found: user_id, rating; none of them looks like item_id"),
     ],
 )
 def test_a_file_without_interactions_is_an_error(tmp_path, rows, expected):
