@@ -10,6 +10,7 @@ Every mistake is reported, not only the first, and each says which file, variabl
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,11 @@ ENVIRONMENT_PREFIX = "LIVEFACTOR_"
 ENVIRONMENT_CONFIG = "LIVEFACTOR_CONFIG"
 ENVIRONMENT_RESERVED = "LIVEFACTOR_TEST_"
 PASS_THROUGH = ("kafka", "rocksdb")
+
+SECRET = re.compile(r"password|secret|token|key\.pem|credentials|userinfo|oauthbearer\.config", re.IGNORECASE)
+"""Keys whose values are shown to nobody."""
+
+MASK = "***"
 
 
 class Settings(LearnerSettings):
@@ -206,7 +212,7 @@ def _from_overrides(overrides: Sequence[str], problems: list[str]) -> Iterator[_
     for text in overrides:
         name, equals, value = text.partition("=")
         section, dot, key = name.strip().partition(".")
-        origin = f"--set {text}"
+        origin = f"--set {name}={MASK}" if equals and SECRET.search(name) else f"--set {text}"
         if not equals or not dot or not key:
             problems.append(f"{origin}: write it as --set section.key=value")
         elif section not in Settings.model_fields:
@@ -293,7 +299,8 @@ def _plain_words(detail: ErrorDetails, origins: Mapping[tuple[str, ...], str]) -
         section = f"[{'.'.join(location)}] " if location else ""
         return f"{section}{message}"
     origin = _origin(location, origins)
-    return f"{origin}: {message}, not {detail['input']!r}"
+    shown = MASK if SECRET.search(".".join(location)) else repr(detail["input"])
+    return f"{origin}: {message}, not {shown}"
 
 
 def _origin(location: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:

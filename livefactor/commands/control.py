@@ -116,6 +116,7 @@ def send(settings: Settings, action: int, reason: str, timeout_s: float) -> "Com
         issued_ms=time.time_ns() // 1_000_000,
     )
     with closing(KafkaSource(settings.kafka, "livefactor.control", (topics.drift,))) as source:
+        source.require_broker()
         limits = source.limits(source.partitions())
         source.assign({partition: high for partition, (_, high) in limits.items()})
         with KafkaPublisher(settings.kafka) as publisher:

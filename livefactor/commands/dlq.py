@@ -90,6 +90,7 @@ def _read(settings: Settings) -> "DeadLetters":
     from stream.log_reader import scan
 
     with closing(KafkaSource(settings.kafka, "livefactor.dlq", (settings.topics.dlq,))) as source:
+        source.require_broker()
         return collect(scan(source))
 
 

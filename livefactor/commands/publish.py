@@ -52,6 +52,7 @@ def publish(
         closing(KafkaPublisher(settings.kafka)) as publisher,
         progress(f"publishing {file.name}", limit) as advance,
     ):
+        publisher.require_broker()
         topic = settings.topics.interactions
         rows = read_events(file, layout)
         account = publish_rows(rows, publisher, topic, rate=rate, limit=limit, advance=advance)

@@ -1,15 +1,12 @@
 """`livefactor settings`: what a command would run with."""
 
-import re
 from typing import Annotated
 
 import typer
 
 from livefactor.console import print_json, print_table
 from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
-from livefactor.settings import Settings, to_plain
-
-SECRET = re.compile(r"password|secret|token|key\.pem|credentials|userinfo|oauthbearer\.config", re.IGNORECASE)
+from livefactor.settings import MASK, SECRET, Settings, to_plain
 
 
 def settings(
@@ -37,6 +34,6 @@ def settings(
 def masked(value: Settings) -> dict[str, dict[str, object]]:
     """Settings as plain values with secrets replaced."""
     return {
-        section: {key: "***" if SECRET.search(key) else entry for key, entry in table.items()}
+        section: {key: MASK if SECRET.search(key) else entry for key, entry in table.items()}
         for section, table in to_plain(value).items()
     }

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from livefactor.commands.replay import progress_if_wanted, tell_of_file
-from livefactor.commands.settings import SECRET
 from livefactor.console import note, print_json, print_table
 from livefactor.options import (
     ColumnsOption,
@@ -141,7 +140,7 @@ def _check_out(out: Path, force: bool) -> None:
 
 def _write(out: Path, settings: "Settings", facts: dict[str, Any]) -> None:
     """The settings other than the defaults, secrets left out, under what was measured."""
-    from livefactor.settings import differing, tables_to_toml
+    from livefactor.settings import SECRET, differing, tables_to_toml
     from livefactor.tune.report import aligned, rows, summary
 
     tables = differing(settings)

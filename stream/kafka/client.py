@@ -44,6 +44,8 @@ CONSUMER_FIXED: Mapping[str, Setting] = {
 # librdkafka refuses any `acks` but `all` beside it, under all of that setting's names.
 _PRODUCER_FIXED: Mapping[str, Setting] = {"enable.idempotence": True}
 
+LOOK_AT = 'check that it runs, [kafka] "bootstrap.servers" and the network'
+
 UNKNOWN_TOPIC = frozenset(
     {
         ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -73,7 +75,7 @@ UNREACHABLE = frozenset(
 )
 
 
-class _ClientLog:
+class ClientLog:
     """Takes librdkafka's log lines, those that would only repeat themselves at debug level.
 
     Lost connections are for `problem()` and fail many times a second; and one `[kafka]` table is for
@@ -119,14 +121,16 @@ def servers_of(kafka: Mapping[str, Setting]) -> str:
     return str(kafka.get("bootstrap.servers", "(no bootstrap.servers)"))
 
 
-def make_client(make: Callable[..., Client], settings: Mapping[str, Any]) -> Client:
+def make_client(
+    make: Callable[..., Client], settings: Mapping[str, Any], logger: ClientLog | None = None
+) -> Client:
     """A librdkafka client; what it does not accept is an error of the settings file.
 
     Raises:
         ConfigError: a setting is unknown to librdkafka or has a wrong value.
     """
     try:
-        return make(dict(settings), logger=_ClientLog())
+        return make(dict(settings), logger=logger or ClientLog())
     except (ck.KafkaException, TypeError, ValueError) as error:
         raise ConfigError(f"[kafka] librdkafka does not accept the settings: {reason_of(error)}") from error
 
@@ -143,21 +147,21 @@ def reason_of(error: BaseException) -> str:
     return str(cause.str()) if isinstance(cause, ck.KafkaError) else str(cause)
 
 
-def named_error(error: ck.KafkaException, doing: str, servers: str) -> SourceError:
-    """The error of ours that says what librdkafka's means while `doing` something."""
+def named_error(error: ck.KafkaException, doing: str, servers: str, complaint: str = "") -> SourceError:
+    """The error of ours that says what librdkafka's means while `doing` something.
+
+    `complaint`: see `stream.kafka.complaints`.
+    """
     reason = f"{doing}: {reason_of(error)}"
     if code_of(error) in UNKNOWN_TOPIC:
         return TopicMissingError(f"{reason}. Run `livefactor topics create`, or correct [topics]")
     if code_of(error) in UNREACHABLE:
-        return unreachable(reason, servers)
+        return unreachable(reason, servers, complaint)
     return SourceError(
         f"{reason} (broker {servers}). Check the broker's access rules and the [kafka] settings"
     )
 
 
-def unreachable(reason: str, servers: str) -> BrokerUnreachableError:
-    """The error that says where nobody answers, and what to look at."""
-    return BrokerUnreachableError(
-        f"{reason}. No broker answers at {servers}: "
-        'check that it runs, [kafka] "bootstrap.servers" and the network'
-    )
+def unreachable(reason: str, servers: str, complaint: str = "") -> BrokerUnreachableError:
+    """The error that says where nobody answers, why as far as is known, and what to look at."""
+    return BrokerUnreachableError(f"{reason}. No broker answers at {servers}: {complaint or LOOK_AT}")

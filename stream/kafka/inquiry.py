@@ -1,13 +1,27 @@
 """What a consumer cannot ask, or not at once: which log this is, and where it ends with all transactions."""
 
+import socket
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import confluent_kafka as ck
 from confluent_kafka import admin
 
+from state.errors import BrokerUnreachableError
 from state.store import TopicPartition
-from stream.kafka.client import Setting, client_settings, make_client
+from stream.kafka.client import Setting, client_settings, make_client, servers_of, unreachable
+from stream.kafka.complaints import Complaints
 from stream.source import LogIdentity
+
+REACH_MAX_S = 4.0
+"""How long a broker may take to answer the first time."""
+
+ATTEMPT_S = 0.5
+SETTINGS_TRIED_S = 1.0
+"""How long settings are tried that a broker refuses: it may be starting."""
+
+LISTENER_MAX_S = 1.0
 
 
 class Inquiry:
@@ -21,6 +35,39 @@ class Inquiry:
     def __init__(self, kafka: Mapping[str, Setting]) -> None:
         self._kafka = kafka
         self._made: admin.AdminClient | None = None
+        self._complaints = Complaints()
+
+    def require_broker(self, wait_s: float = REACH_MAX_S) -> None:
+        """Return as soon as a broker answers that can be reached where it says to be.
+
+        Raises BrokerUnreachableError with the reason, at once where settings are what is wrong.
+        """
+        servers = servers_of(self._kafka)
+        deadline_s = time.monotonic() + wait_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if self._complaints.is_of_settings and left_s < wait_s - SETTINGS_TRIED_S:
+                break
+            try:
+                found = self.client.list_topics(timeout=min(left_s, ATTEMPT_S))
+            except ck.KafkaException:
+                self._hear()
+            else:
+                _require_listener([(str(each.host), each.port) for each in found.brokers.values()], servers)
+                return
+        raise unreachable("asking which brokers there are", servers, self._complaints.describe())
+
+    def complaint(self, wait_s: float) -> str:
+        """Why no broker answers, as far as an attempt of that length tells; nothing if one does."""
+        with suppress(ck.KafkaException):
+            self.client.list_topics(timeout=wait_s)
+            return ""
+        self._hear()
+        return self._complaints.describe()
+
+    def _hear(self) -> None:
+        """Have librdkafka tell what went wrong."""
+        while self.client.poll(0):
+            pass
 
     def limits(
         self, partitions: Sequence[TopicPartition], wait_s: float
@@ -65,6 +112,29 @@ class Inquiry:
     def client(self) -> admin.AdminClient:
         """What asks; it creates no topic by asking about it."""
         if self._made is None:
-            settings = {**client_settings(self._kafka, {}, {}), "allow.auto.create.topics": False}
-            self._made = make_client(admin.AdminClient, settings)
+            settings = {
+                **client_settings(self._kafka, {}, {}),
+                "allow.auto.create.topics": False,
+                "error_cb": self._complaints.note,
+            }
+            self._made = make_client(admin.AdminClient, settings, self._complaints)
         return self._made
+
+
+def _require_listener(brokers: Sequence[tuple[str, int]], servers: str) -> None:
+    """That one of the brokers accepts connections where it says to be reached.
+
+    Raises BrokerUnreachableError if none does: then their listeners are set up for others than us.
+    """
+    problems = []
+    for host, port in brokers:
+        try:
+            socket.create_connection((host, port), LISTENER_MAX_S).close()
+        except OSError as error:
+            problems.append(f"{host}:{port} ({error.strerror or error})")
+        else:
+            return
+    raise BrokerUnreachableError(
+        f"the broker at {servers} answers, but says to be reached at {', '.join(problems)}, where nobody "
+        "answers: correct the broker's advertised.listeners, or make that address known here"
+    )

@@ -15,6 +15,8 @@ from stream.kafka.client import (
     servers_of,
     unreachable,
 )
+from stream.kafka.complaints import Complaints
+from stream.kafka.inquiry import Inquiry
 from stream.kafka.messages import Headers, place
 
 Noted = Callable[[ck.KafkaError | None, ck.Message], None]
@@ -22,6 +24,9 @@ Noted = Callable[[ck.KafkaError | None, ck.Message], None]
 
 # As long as the Java client waits: its max.block.ms.
 ROOM_TIMEOUT_MS = 60_000
+
+REFUSED_MS = 2_000
+"""How long a record waits whose settings a broker refuses."""
 
 
 class KafkaPublisher:
@@ -37,7 +42,13 @@ class KafkaPublisher:
         self.acknowledged = 0
         self.positions: dict[TopicPartition, int] = {}
         self._failure: ck.KafkaError | None = None
-        self._producer: ck.Producer | None = make_client(ck.Producer, producer_settings(kafka))
+        self._kafka, self._complaints = kafka, Complaints()
+        settings = {**producer_settings(kafka), "error_cb": self._complaints.note}
+        self._producer: ck.Producer | None = make_client(ck.Producer, settings, self._complaints)
+
+    def require_broker(self) -> None:
+        """Return as soon as a broker answers; see `Inquiry.require_broker`."""
+        Inquiry(self._kafka).require_broker()
 
     def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Queue a record; waits for room while the queue is full.
@@ -52,6 +63,7 @@ class KafkaPublisher:
                 raise unreachable(
                     f"publishing to topic {topic}: the queue stayed full for {self._room_timeout_ms} ms",
                     self._servers,
+                    self._complaints.describe(),
                 )
             self._open.poll(0.1)
         self._open.poll(0)
@@ -71,16 +83,18 @@ class KafkaPublisher:
         def note(error: ck.KafkaError | None, message: ck.Message) -> None:
             outcomes.append((error, message))
 
+        self._complaints.forget()
         deadline_s = time.monotonic() + timeout_ms / 1_000
         sent = False
         while not outcomes:
             sent = sent or self._produce(topic, key, value, (), note)
             left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
+            if left_s <= 0 or (self._complaints.is_of_settings and left_s * 1_000 < timeout_ms - REFUSED_MS):
                 raise unreachable(
-                    f"the record was not acknowledged within {timeout_ms} ms and may arrive yet: publish it "
-                    "again with the same event_id, which is learnt once",
+                    f"the record was not acknowledged within {timeout_ms - left_s * 1_000:.0f} ms and may "
+                    "arrive yet: publish it again with the same event_id, which is learnt once",
                     self._servers,
+                    self._complaints.describe(),
                 )
             self._open.poll(min(left_s, 0.1))
         error, message = outcomes[0]
@@ -100,7 +114,9 @@ class KafkaPublisher:
         self._raise_failure()
         if waiting:
             raise unreachable(
-                f"{waiting} published records were not acknowledged within {timeout_ms} ms", self._servers
+                f"{waiting} published records were not acknowledged within {timeout_ms} ms",
+                self._servers,
+                self._complaints.describe(),
             )
         return dict(self.positions)
 

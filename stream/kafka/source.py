@@ -36,6 +36,8 @@ from stream.source import Held, LogIdentity, require_offset_in_log
 Answer = TypeVar("Answer")
 
 RETRY_PAUSE_S = 0.1
+COMPLAINT_S = 1.0
+"""How long is asked once more, to learn why nobody answers."""
 STATISTICS_MS = 1_000
 # How long a question in the midst of polling, and how long the last word to lag tools may take.
 ASIDE_MAX_S, FAREWELL_MAX_S = 1.0, 2.0
@@ -79,6 +81,10 @@ class KafkaSource:
             "on_commit": self._group_offsets.note_answer,
         }
         self._consumer: ck.Consumer | None = make_client(ck.Consumer, {**settings, **callbacks})
+
+    def require_broker(self) -> None:
+        """Return as soon as a broker answers; see `Inquiry.require_broker`."""
+        self._inquiry.require_broker()
 
     def partitions(self) -> Sequence[TopicPartition]:
         """Every partition of the topics that exists now, sorted.
@@ -224,8 +230,12 @@ class KafkaSource:
             try:
                 return ask(left_s)
             except ck.KafkaException as error:
-                if code_of(error) not in UNREACHABLE or time.monotonic() + RETRY_PAUSE_S >= deadline_s:
-                    raise named_error(error, doing, self._servers) from error
+                unreachable = code_of(error) in UNREACHABLE
+                if not unreachable or time.monotonic() + RETRY_PAUSE_S >= deadline_s:
+                    # While polling, `problem()` says it.
+                    asked = unreachable and not self._positions
+                    complaint = self._inquiry.complaint(COMPLAINT_S) if asked else ""
+                    raise named_error(error, doing, self._servers, complaint) from error
                 time.sleep(RETRY_PAUSE_S)
 
     def _receive(self, records_max: int, wait_s: float) -> list[ck.Message]:

@@ -7,15 +7,8 @@ import confluent_kafka as ck
 from confluent_kafka import admin
 
 from stream.config import TopicsConfig
-from stream.kafka.client import (
-    REQUEST_TIMEOUT_MS,
-    Setting,
-    client_settings,
-    code_of,
-    make_client,
-    named_error,
-    servers_of,
-)
+from stream.kafka.client import REQUEST_TIMEOUT_MS, Setting, code_of, named_error, servers_of
+from stream.kafka.inquiry import Inquiry
 
 # A dead letter carries the original bytes and our headers, so its topic takes more than the original's.
 DLQ_BYTES_MAX = 2 << 20
@@ -43,12 +36,14 @@ def _plans(topics: TopicsConfig) -> tuple[_TopicPlan, ...]:
 
 
 class _Admin:
-    """Requests about topics, each waiting a bounded time."""
+    """Requests about topics, each waiting a bounded time, of a broker that answers now."""
 
     def __init__(self, kafka: Mapping[str, Setting], timeout_ms: int) -> None:
         self._servers = servers_of(kafka)
         self._timeout_s = timeout_ms / 1_000
-        self._client = make_client(admin.AdminClient, client_settings(kafka, {}, {}))
+        inquiry = Inquiry(kafka)
+        inquiry.require_broker()
+        self._client = inquiry.client
 
     def partitions(self) -> dict[str, int]:
         """Number of partitions of every topic there is."""

@@ -114,9 +114,11 @@ def free_port() -> int:
 class KafkaBroker:
     """One broker process and its data; started by `start()` or by entering the context."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None, heap_mib: int = 512) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, heap_mib: int = 512, port: int | None = None
+    ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="kafka-broker-"))
-        self._port = free_port()
+        self._port = port or free_port()
         self._controller_port = free_port()
         self._settings = dict(settings or {})
         self._heap_mib = heap_mib

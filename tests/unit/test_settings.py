@@ -167,3 +167,18 @@ def test_every_known_environment_name_is_understood():
 def test_the_settings_page_is_fresh():
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert page == settings_markdown(), "run: livefactor settings --markdown > docs/configuration.md"
+
+
+@pytest.mark.parametrize(
+    ("file", "override"),
+    [
+        ("", "kafak.sasl.password=hush"),
+        ('[kafka]\n"sasl.password" = ["hush"]\n', "learning.rank=0"),
+    ],
+)
+def test_a_secret_is_in_no_error(tmp_path: Path, file: str, override: str):
+    path = tmp_path / "livefactor.toml"
+    path.write_text(file)
+    with pytest.raises(ConfigError) as caught:
+        load(path, {}, [override, "no.such=1"])
+    assert "hush" not in str(caught.value)
