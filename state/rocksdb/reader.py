@@ -1,6 +1,5 @@
 """A scorer's view of a store that another process writes: a RocksDB secondary instance."""
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -22,12 +21,10 @@ class RocksReader(RocksView):
         path = Directory(directory).database()
         if not (path / "CURRENT").exists():
             raise StoreMissingError(f"{path} holds no database yet: start `livefactor learn` first")
-        self._own = Path(tempfile.mkdtemp(prefix="livefactor-secondary-"))
-        try:
-            super().__init__(open_database(path, AccessType.secondary(str(self._own))), path)
-        except Exception:
-            shutil.rmtree(self._own, ignore_errors=True)
-            raise
+        # A secondary keeps nothing but a log of its own doings there, open: so nothing is left of a process
+        # that is killed.
+        with tempfile.TemporaryDirectory(prefix="livefactor-secondary-", ignore_cleanup_errors=True) as own:
+            super().__init__(open_database(path, AccessType.secondary(own)), path)
 
     def catch_up(self) -> None:
         """See what has been committed since."""
@@ -39,4 +36,3 @@ class RocksReader(RocksView):
     def close(self) -> None:
         """Let go of files."""
         self._release()
-        shutil.rmtree(self._own, ignore_errors=True)

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rocksdict import AccessType, Checkpoint, IngestExternalFileOptions, WriteBatch
+from rocksdict import (
+    AccessType,
+    BottommostLevelCompaction,
+    Checkpoint,
+    CompactOptions,
+    IngestExternalFileOptions,
+    WriteBatch,
+)
 
 from state.codec import FORMAT, pack_journal, pack_schedule
 from state.config import StateConfig
@@ -24,6 +31,13 @@ from state.rocksdb.directory import Directory, DirectoryLock
 from state.rocksdb.flush import RocksFlush
 from state.rocksdb.versions import Versions
 from state.store import Commit, Head, JournalEntry, Rows, TopicPartition, Version
+
+BOTTOM_LEVEL = 6
+MERGED_FROM = 16
+"""More files of one kind than this are merged when a store is opened, ..."""
+
+SMALL_BYTES = 4 << 20
+"""... if they are smaller than this on average: others come from long runs, and would take long."""
 
 Probe = Callable[[str], None]
 """Called at each named point of a durable step; crash tests end the process there."""
@@ -71,10 +85,24 @@ class RocksWriter(RocksView):
             if not self._directory.pointer.exists():
                 self._directory.point_to(path)
             self._restore()
+            self._merge_files()
         except BaseException:
             self.close()
             raise
         probe("opened")
+
+    def _merge_files(self) -> None:
+        """Merge the files that short runs have left: each leaves two, whose keys lie behind all others.
+
+        RocksDB only moves such files down the levels, and whoever has the store open has all of them open.
+        """
+        whole = CompactOptions()
+        whole.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+        for family in (self._journal, self._schedule):
+            files = family.property_int_value(f"rocksdb.num-files-at-level{BOTTOM_LEVEL}") or 0
+            held_bytes = family.property_int_value("rocksdb.total-sst-files-size") or 0
+            if files > MERGED_FROM and held_bytes < files * SMALL_BYTES:
+                family.compact_range(None, None, whole)
 
     def _restore(self) -> None:
         """Take up from what is stored."""

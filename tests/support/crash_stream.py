@@ -135,7 +135,7 @@ class Account:
     """What the interactions so far must have left behind; with `items_remember`, items too have histories.
 
     Histories are lists of (other id, strength), oldest first; `interactions` counts what was learnt less
-    what was removed.
+    what was removed or taken back by a contrary opinion.
     """
 
     history_max: int
@@ -161,11 +161,14 @@ class Account:
             if not self._forget(event):
                 return
         else:
+            self._forget_contrary(event)
             self._remember(event)
-        change = -1 if event.strength is None else 1
+        self._count(event, -1 if event.strength is None else 1)
+        self.clock += 1
+
+    def _count(self, event: Event, change: int) -> None:
         self.user_interactions[event.user] = self.user_interactions.get(event.user, 0) + change
         self.item_interactions[event.item] = self.item_interactions.get(event.item, 0) + change
-        self.clock += 1
 
     def _is_duplicate(self, partition: int, event_id: str) -> bool:
         if not event_id:
@@ -184,6 +187,15 @@ class Account:
             history = histories.setdefault(own, [])
             history.append((other, event.strength or 0.0))
             del history[: -self.history_max]
+
+    def _forget_contrary(self, event: Event) -> None:
+        """What the user said of the item with the other sign goes out of both histories."""
+        of_user = self.user_history.get(event.user, [])
+        said = [strength for other, strength in of_user if other == event.item]
+        for strength in said:
+            if (strength > 0) != ((event.strength or 0.0) > 0):
+                self._forget(event)
+                self._count(event, -1)
 
     def _forget(self, event: Event) -> bool:
         """Take the latest such interaction out of both histories; whether one had it."""

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -374,3 +375,33 @@ def niceness_of(thread_name):
         if name == thread_name:
             return int(fields.split()[16])
     return None
+
+
+def test_files_of_many_short_runs_are_merged(config):
+    """Whoever opens the store, learner or scorer, has all of its files open."""
+    most = 0
+    for _ in range(79):
+        store = RocksWriter(config, IDENTITY)
+        commit(store, schedule={"kind": "batch"})
+        store.close()
+        most = max(most, len(files(config, "*.sst")))
+    assert most < 80
+    store = RocksWriter(config, IDENTITY)
+    assert [number for number, _ in store.schedule()] == list(range(1, 80))
+    assert [entry.batch_seq for entry in store.journal(0)] == list(range(1, 80))
+    store.close()
+
+
+def test_a_reader_that_is_killed_leaves_nothing_behind(config, tmp_path, monkeypatch):
+    filled(config)
+    own = tmp_path / "tmp"
+    own.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
+    writer = RocksWriter(config, IDENTITY)
+    reader = RocksReader(config.directory)
+    assert list(own.iterdir()) == []
+    batch = commit(writer)
+    reader.catch_up()
+    assert reader.head().batch_seq == batch
+    reader.close()
+    writer.close()
