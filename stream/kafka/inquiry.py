@@ -17,11 +17,14 @@ from stream.source import LogIdentity
 REACH_MAX_S = 4.0
 """How long a broker may take to answer the first time."""
 
-ATTEMPT_S = 0.5
+FIRST_ATTEMPT_S = 0.5
+"""How long the first question waits; the next ones wait twice as long each, for brokers that are slow."""
+
 SETTINGS_TRIED_S = 1.0
 """How long settings are tried that a broker refuses: it may be starting."""
 
-LISTENER_MAX_S = 1.0
+LISTENER_MAX_S, LISTENERS_TRIED = 1.0, 3
+"""How long a connection may take, and how many brokers are tried."""
 
 
 class Inquiry:
@@ -42,18 +45,21 @@ class Inquiry:
 
         Raises BrokerUnreachableError with the reason, at once where settings are what is wrong.
         """
-        servers = servers_of(self._kafka)
+        servers, attempt_s = servers_of(self._kafka), FIRST_ATTEMPT_S
         deadline_s = time.monotonic() + wait_s
         while (left_s := deadline_s - time.monotonic()) > 0:
             if self._complaints.is_of_settings and left_s < wait_s - SETTINGS_TRIED_S:
                 break
             try:
-                found = self.client.list_topics(timeout=min(left_s, ATTEMPT_S))
+                found = self.client.list_topics(timeout=min(left_s, attempt_s))
             except ck.KafkaException:
+                attempt_s *= 2
                 self._hear()
-            else:
+                continue
+            if found.brokers:
                 _require_listener([(str(each.host), each.port) for each in found.brokers.values()], servers)
                 return
+            self.client.poll(FIRST_ATTEMPT_S)
         raise unreachable("asking which brokers there are", servers, self._complaints.describe())
 
     def complaint(self, wait_s: float) -> str:
@@ -122,12 +128,12 @@ class Inquiry:
 
 
 def _require_listener(brokers: Sequence[tuple[str, int]], servers: str) -> None:
-    """That one of the brokers accepts connections where it says to be reached.
+    """That one of the first brokers accepts connections where it says to be reached.
 
     Raises BrokerUnreachableError if none does: then their listeners are set up for others than us.
     """
     problems = []
-    for host, port in brokers:
+    for host, port in brokers[:LISTENERS_TRIED]:
         try:
             socket.create_connection((host, port), LISTENER_MAX_S).close()
         except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from crash_process import wait_for
 from kafka_broker import java_available
 from secured_broker import PASSWORD, USER, SecuredBroker, secured_broker
 from structlog.testing import capture_logs
@@ -66,7 +67,8 @@ def kafka_of(secured: SecuredBroker, listener: str, settings: Mapping[str, str])
 def test_right_settings_do(secured: SecuredBroker) -> None:
     certificate = {"security.protocol": "SSL", "ssl.ca.location": str(secured.certificate)}
     for listener, settings in (("plaintext", {}), ("sasl", LOGIN), ("ssl", certificate)):
-        assert check_topics(kafka_of(secured, listener, settings), TOPICS) == []
+        kafka = kafka_of(secured, listener, settings)
+        wait_for(lambda kafka=kafka: check_topics(kafka, TOPICS) == [], "new topics to be known")
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
