@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import orjson
 
 from livefactor.file_layout import (
+    LOOKED_AT,
     NOTHING_WANTED,
     UNIT_WORDS,
     Layout,
@@ -41,9 +42,6 @@ QUOTED_LINES_MAX = 1_000
 """How many lines a quoted cell may span."""
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-
-LOOKED_AT = 100
-"""How many rows the layout is told from."""
 
 TIME_FIELD = "timestamp_ms"
 
@@ -66,13 +64,14 @@ def recognise(path: Path, wanted: Wanted = NOTHING_WANTED) -> Layout:
     Raises PublishError for a file that is missing, empty, of another kind, or that can be read in two ways.
     """
     with _errors_of(path):
-        if _kind(path) == "parquet":
+        kind = _kind(path)
+        if kind == "parquet":
             from livefactor.parquet_files import parquet_layout
 
             return parquet_layout(path, wanted)
         with _open(path) as text:
             lines = [line for _, line in islice(_lines(text), LOOKED_AT) if line is not None]
-        if _kind(path) == "json":
+        if kind == "json":
             return _json_layout(path, lines, wanted)
         return delimited_layout(str(path), lines, wanted)
 
@@ -91,14 +90,14 @@ def read_lines(path: Path, layout: Layout | None = None) -> Iterator[tuple[int, 
     """
     layout = layout or recognise(path)
     with _errors_of(path):
-        if _kind(path) == "parquet":
+        if layout.kind == "parquet":
             from livefactor.parquet_files import parquet_rows
 
             for line, row in parquet_rows(path, layout):
                 yield line, _row(line, {key: row[name] for key, name in layout.columns.items()}, layout)
             return
         with _open(path) as text:
-            yield from _read_json(text, layout) if _kind(path) == "json" else _read_delimited(text, layout)
+            yield from _read_json(text, layout) if layout.kind == "json" else _read_delimited(text, layout)
 
 
 def _kind(path: Path) -> str:
@@ -151,11 +150,12 @@ def _open_bytes(path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 def _open(path: Path) -> TextIO:
     """The file as text; bytes that are not UTF-8 become surrogates, which ids may not hold."""
-    with _open_bytes(path) as raw:
-        wide = raw.read(2) in UTF16_MARKS
+    raw = _open_bytes(path)
+    wide = raw.read(2) in UTF16_MARKS
+    raw.seek(0)
     if wide:
-        return io.TextIOWrapper(_open_bytes(path), encoding="utf-16", newline="")
-    return io.TextIOWrapper(_open_bytes(path), encoding="utf-8-sig", errors="surrogateescape", newline="")
+        return io.TextIOWrapper(raw, encoding="utf-16", newline="")
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _lines(text: TextIO) -> Iterator[tuple[int, str | None]]:
@@ -246,8 +246,8 @@ def _json_layout(path: Path, lines: Sequence[str], wanted: Wanted) -> Layout:
     names = dict.fromkeys(name for row in rows for name in row)
     own = not rows or any(not isinstance(named_fields(row), WrongField) for row in rows)
     if own and not wanted.columns and not wanted.time_unit:
-        return Layout("", True, tuple(names), {}, "ms", strict=True)
-    return named_layout(str(path), tuple(names), rows, wanted)
+        return Layout("json", "", True, tuple(names), {}, "ms", strict=True)
+    return named_layout("json", str(path), tuple(names), rows, wanted)
 
 
 def _json_of(content: str) -> object:

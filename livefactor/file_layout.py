@@ -62,6 +62,9 @@ UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": 
 SEPARATORS = ("::", "\t", ";", ",", "|")
 SEPARATOR_WORDS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", "::": "double colons"}
 
+LOOKED_AT = 100
+"""How many rows a layout is told from."""
+
 SECONDS_NOW = (9e8, 5e9)
 """July 1998 to June 2128 in seconds; as milliseconds it would be January or February 1970."""
 
@@ -79,13 +82,14 @@ NOTHING_WANTED = Wanted()
 
 @dataclass(frozen=True)
 class Layout:
-    """How to read a file.
+    """How to read a file of a `kind`: "delimited", "json" (lines) or "parquet".
 
     `separator`: between the columns, "" for JSON lines and Parquet; `header`: the first row has the names;
     `names`: of all columns, "1", "2", ... without a header; `columns`: name by field; `strict`: rows have the
     fields of Interaction and no others (JSON lines); `unit` of times that are numbers.
     """
 
+    kind: str
     separator: str
     header: bool
     names: tuple[str, ...]
@@ -132,13 +136,13 @@ def delimited_layout(where: str, lines: Sequence[str], wanted: Wanted) -> Layout
     rows = [split(line, separator) for line in lines if _cells(line, separator) == width]
     names = tuple(name.strip() for name in rows[0])
     if _is_header(rows, wanted):
-        return named_layout(
-            where, names, [dict(zip(names, row, strict=False)) for row in rows[1:]], wanted, separator
-        )
+        named_rows = [dict(zip(names, row, strict=True)) for row in rows[1:]]
+        return named_layout("delimited", where, names, named_rows, wanted, separator)
     return _nameless_layout(where, rows, wanted, separator)
 
 
 def named_layout(
+    kind: str,
     where: str,
     names: Sequence[str],
     rows: Sequence[Mapping[str, object]],
@@ -161,7 +165,7 @@ def named_layout(
             f"Say which is which: --columns user_id=...,item_id=... (fields: {', '.join(FIELDS)})"
         )
     ordered = {key: columns[key] for key in FIELDS if key in columns}
-    return Layout(separator, True, tuple(names), ordered, _unit(where, ordered, rows, wanted))
+    return Layout(kind, separator, True, tuple(names), ordered, _unit(where, ordered, rows, wanted))
 
 
 def split(line: str, separator: str) -> list[str]:
@@ -182,10 +186,8 @@ def time_ms(text: str, unit: str) -> int:
 
     Raises ValueError if it is neither.
     """
-    try:
-        return int(text) if unit == "ms" else round(int(text) * UNITS[unit])
-    except ValueError:
-        pass
+    if unit == "ms" and text.isdecimal():
+        return int(text)
     try:
         return round(float(text) * UNITS[unit])
     except ValueError:
@@ -282,7 +284,7 @@ def _nameless_layout(where: str, rows: Sequence[Sequence[str]], wanted: Wanted, 
     if missing := [key for key in FIELDS[:2] if key not in columns]:
         raise PublishError(f"{where}: --columns does not say which column is {' or '.join(missing)}")
     named_rows = [dict(zip(names, row, strict=False)) for row in rows]
-    return Layout(separator, False, names, columns, _unit(where, columns, named_rows, wanted))
+    return Layout("delimited", separator, False, names, columns, _unit(where, columns, named_rows, wanted))
 
 
 def _asked(where: str, names: Sequence[str], wanted: Wanted) -> Mapping[str, str]:

@@ -5,18 +5,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from livefactor.file_layout import Layout, Wanted, named_layout
+from livefactor.file_layout import LOOKED_AT, Layout, Wanted, named_layout
 from state.errors import PublishError
 
 BATCH_ROWS = 10_000
-LOOKED_AT = 100
 
 
 def parquet_layout(path: Path, wanted: Wanted) -> Layout:
     """The layout by the names of the columns and the first rows; rows are numbered from 1."""
     file = _open(path)
     names = tuple(file.schema_arrow.names)
-    return named_layout(str(path), names, list(islice(_rows(file, names), LOOKED_AT)), wanted)
+    return named_layout("parquet", str(path), names, list(islice(_rows(file, names), LOOKED_AT)), wanted)
 
 
 def parquet_rows(path: Path, layout: Layout) -> Iterator[tuple[int, Mapping[str, Any]]]:

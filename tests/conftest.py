@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from janitor import clean_up_after_this_process
-from kafka_broker import KafkaBroker, java_available
+from kafka_broker import KafkaBroker, skip_without_java
 
 pytest.register_assert_rewrite("crash_campaign")
 
@@ -20,7 +20,6 @@ os.environ["PYTHONFAULTHANDLER"] = "1"
 @pytest.fixture(scope="session")
 def broker() -> Iterator[KafkaBroker]:
     """A running broker; tests that stop it must leave it running."""
-    if not java_available():
-        pytest.skip("NO REAL KAFKA BROKER: `java` (17 or later) and `mvn` are needed to run these tests")
+    skip_without_java()
     with KafkaBroker() as running:
         yield running

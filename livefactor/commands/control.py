@@ -105,7 +105,7 @@ def send(settings: Settings, action: int, reason: str, timeout_s: float) -> "Com
     Raises CommandUnansweredError when none comes in time.
     """
     from protos.events_pb2 import Command
-    from stream.kafka import KafkaPublisher, KafkaSource
+    from stream.kafka import KafkaPublisher, KafkaSource, require_broker
 
     topics, model = settings.topics, settings.model.name
     command = Command(
@@ -115,8 +115,8 @@ def send(settings: Settings, action: int, reason: str, timeout_s: float) -> "Com
         reason=reason,
         issued_ms=time.time_ns() // 1_000_000,
     )
+    require_broker(settings.kafka)
     with closing(KafkaSource(settings.kafka, "livefactor.control", (topics.drift,))) as source:
-        source.require_broker()
         limits = source.limits(source.partitions())
         source.assign({partition: high for partition, (_, high) in limits.items()})
         with KafkaPublisher(settings.kafka) as publisher:

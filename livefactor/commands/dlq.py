@@ -86,11 +86,11 @@ def resend(
 
 def _read(settings: Settings) -> "DeadLetters":
     from livefactor.dead_letters import collect
-    from stream.kafka import KafkaSource
+    from stream.kafka import KafkaSource, require_broker
     from stream.log_reader import scan
 
+    require_broker(settings.kafka)
     with closing(KafkaSource(settings.kafka, "livefactor.dlq", (settings.topics.dlq,))) as source:
-        source.require_broker()
         return collect(scan(source))
 
 

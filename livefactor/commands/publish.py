@@ -46,13 +46,13 @@ def publish(
 
     settings = settings_of(config, overrides)
     layout = layout_of(file, columns, time_unit)
-    from stream.kafka import KafkaPublisher
+    from stream.kafka import KafkaPublisher, require_broker
 
+    require_broker(settings.kafka)
     with (
         closing(KafkaPublisher(settings.kafka)) as publisher,
         progress(f"publishing {file.name}", limit) as advance,
     ):
-        publisher.require_broker()
         topic = settings.topics.interactions
         rows = read_events(file, layout)
         account = publish_rows(rows, publisher, topic, rate=rate, limit=limit, advance=advance)

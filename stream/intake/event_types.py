@@ -41,9 +41,8 @@ LOOKS_NEGATIVE = re.compile(
 )
 """What a folded name holds that is probably no like's."""
 
-
 NAMED_MAX = 5
-"""How many of them are named at once."""
+"""How many doubtful types are named at once."""
 
 
 class Meaning(NamedTuple):

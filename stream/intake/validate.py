@@ -122,8 +122,7 @@ class Rules:
 
     def _meaning_of(self, event_type: str) -> Meaning | None:
         """What a type means, None if nobody has said."""
-        found = self._meanings.get(event_type)
-        return found if found or not event_type else self._meanings.get(fold(event_type) or event_type)
+        return self._meanings.get(event_type) or self._meanings.get(fold(event_type) or event_type)
 
     def _check_event_type(self, event_type: str, where: str) -> Rejection | None:
         rejection = _check_length("event_type", event_type, EVENT_TYPE_BYTES_MAX, where)

@@ -52,13 +52,19 @@ class Limits(NamedTuple):
     event_time_ahead_max_ms: int
 
 
-class EventTypes(NamedTuple):
-    """Event types that have a meaning of their own, as an open-addressing hash table.
+class Texts(NamedTuple):
+    """n byte strings: `buffer[start[i] : start[i] + length[i]]`; a length of -1 means there is none."""
 
-    `slots` (int32, a power of two) holds the index of an entry or -1; entry k is the text
-    `buffer[start[k] : start[k] + length[k]]` with `hashes[k]` and `weight[k]`, and it `removes[k]` or not.
-    Other types weigh `weight_default` if `others_accepted`. A type that is not there as it was sent may be
-    there when it is folded (see `event_types.fold`).
+    buffer: U8
+    start: I64
+    length: I64
+
+
+class Names(NamedTuple):
+    """Texts by an open-addressing hash table.
+
+    `slots` (int32, a power of two) holds the number of a text or -1; text k is
+    `buffer[start[k] : start[k] + length[k]]` with `hashes[k]`.
     """
 
     slots: I32
@@ -66,6 +72,16 @@ class EventTypes(NamedTuple):
     buffer: U8
     start: I64
     length: I64
+
+
+class EventTypes(NamedTuple):
+    """Event types that have a meaning of their own: type k has `weight[k]`, and it `removes[k]` or not.
+
+    Other types weigh `weight_default` if `others_accepted`. A type that is not there as it was sent may be
+    there when it is folded (see `event_types.fold`).
+    """
+
+    names: Names
     weight: F32
     removes: Mask
     weight_default: float
@@ -73,26 +89,11 @@ class EventTypes(NamedTuple):
 
 
 class Met(NamedTuple):
-    """Event types without a meaning of their own, the first `size`[0], and how often each was met.
+    """Event types without a meaning of their own, the first `size`[0], and how often each was met."""
 
-    Type k is the text `buffer[k * EVENT_TYPE_BYTES_MAX :][: length[k]]` with `hashes[k]`; `slots` as in
-    `EventTypes`.
-    """
-
-    slots: I32
-    hashes: U64
-    buffer: U8
-    length: I64
+    names: Names
     times: I64
     size: I64
-
-
-class Texts(NamedTuple):
-    """n byte strings: `buffer[start[i] : start[i] + length[i]]`; a length of -1 means there is none."""
-
-    buffer: U8
-    start: I64
-    length: I64
 
 
 class Columns(NamedTuple):
@@ -120,23 +121,23 @@ def known_time_ms(timestamp_ms: int) -> int:
 
 def nothing_met() -> Met:
     """Room for `MET_MAX` types."""
-    return Met(
+    names = Names(
         np.full(4 * MET_MAX, -1, np.int32),
         np.zeros(MET_MAX, np.uint64),
         np.zeros(MET_MAX * EVENT_TYPE_BYTES_MAX, np.uint8),
+        np.arange(MET_MAX, dtype=np.int64) * EVENT_TYPE_BYTES_MAX,
         np.zeros(MET_MAX, np.int64),
-        np.zeros(MET_MAX, np.int64),
-        np.zeros(1, np.int64),
     )
+    return Met(names, np.zeros(MET_MAX, np.int64), np.zeros(1, np.int64))
 
 
 def take_met(met: Met) -> dict[str, int]:
     """How often each type was met since the last call."""
-    counts = met.times[: met.size[0]]
+    names, counts = met.names, met.times[: met.size[0]]
     taken = {}
     for k in np.flatnonzero(counts):
-        start = k * EVENT_TYPE_BYTES_MAX
-        taken[met.buffer[start : start + met.length[k]].tobytes().decode()] = int(counts[k])
+        start = names.start[k]
+        taken[names.buffer[start : start + names.length[k]].tobytes().decode()] = int(counts[k])
     counts[:] = 0
     return taken
 
@@ -144,16 +145,13 @@ def take_met(met: Met) -> dict[str, int]:
 def event_types(meanings: Mapping[str, Meaning], weight_default: float, others_accepted: bool) -> EventTypes:
     """The table of `meanings`."""
     texts = texts_of([name.encode() for name in meanings])
-    hashes = hash_spans(*texts)
     slots = np.full(1 << (2 * len(meanings)).bit_length(), -1, np.int32)
-    for entry, text_hash in enumerate(hashes):
-        slot = int(text_hash) & (len(slots) - 1)
-        while slots[slot] >= 0:
-            slot = (slot + 1) & (len(slots) - 1)
-        slots[slot] = entry
+    names = Names(slots, hash_spans(*texts), *texts)
+    for k in range(len(meanings)):
+        _enter(names, k)
     weight = np.array([meaning.weight for meaning in meanings.values()], np.float32)
     removes = np.array([meaning.removes for meaning in meanings.values()], np.bool_)
-    return EventTypes(slots, hashes, *texts, weight, removes, weight_default, others_accepted)
+    return EventTypes(names, weight, removes, weight_default, others_accepted)
 
 
 def texts_of(values: Sequence[bytes]) -> Texts:
@@ -259,16 +257,20 @@ def _weigh(
 ) -> None:
     """Fill in what event types mean; rows of other types are left alone where none is accepted."""
     folded = np.empty(EVENT_TYPE_BYTES_MAX, np.uint8)
+    known, unknown = types.names, met.names
     for i in range(len(columns.done)):
         if not columns.done[i]:
             continue
         start, length = type_start[i], type_length[i]
         text_hash = hash_bytes(buffer, start, length)
-        entry = _find_type(buffer, start, length, text_hash, types)
-        if entry < 0 and not _met_again(buffer, start, length, text_hash, met):
+        entry = _find(buffer, start, length, text_hash, known)
+        before = _find(buffer, start, length, text_hash, unknown) if entry < 0 else -1
+        if before >= 0:
+            met.times[before] += 1
+        elif entry < 0:
             size = _fold(buffer, start, length, folded)
             if size > 0:
-                entry = _find_type(folded, 0, size, hash_bytes(folded, 0, size), types)
+                entry = _find(folded, 0, size, hash_bytes(folded, 0, size), known)
             if entry < 0 and types.others_accepted:
                 _meet(buffer, start, length, text_hash, met)
         columns.done[i] = entry >= 0 or types.others_accepted
@@ -404,35 +406,16 @@ def _same(
 
 
 @numba.njit(cache=True)
-def _met_again(buffer: U8, start: int, length: int, text_hash: np.uint64, met: Met) -> bool:
-    """Count a type that was met before; False if it was not."""
-    mask = len(met.slots) - 1
-    slot = np.int64(text_hash & np.uint64(mask))
-    while met.slots[slot] >= 0:
-        k = int(met.slots[slot])
-        own = k * EVENT_TYPE_BYTES_MAX
-        if met.hashes[k] == text_hash and _same(buffer, start, length, met.buffer, own, met.length[k]):
-            met.times[k] += 1
-            return True
-        slot = (slot + 1) & mask
-    return False
-
-
-@numba.njit(cache=True)
 def _meet(buffer: U8, start: int, length: int, text_hash: np.uint64, met: Met) -> None:
     """Count a type for the first time, if there is room."""
-    k = met.size[0]
+    k, names = met.size[0], met.names
     if k == MET_MAX:
         return
-    mask = len(met.slots) - 1
-    slot = np.int64(text_hash & np.uint64(mask))
-    while met.slots[slot] >= 0:
-        slot = (slot + 1) & mask
-    met.slots[slot] = k
-    met.hashes[k] = text_hash
     for n in range(length):
-        met.buffer[k * EVENT_TYPE_BYTES_MAX + n] = buffer[start + n]
-    met.length[k] = length
+        names.buffer[names.start[k] + n] = buffer[start + n]
+    names.length[k] = length
+    names.hashes[k] = text_hash
+    _enter(names, k)
     met.times[k] = 1
     met.size[0] = k + 1
 
@@ -452,15 +435,25 @@ def _fold(buffer: U8, start: int, length: int, folded: U8) -> int:
 
 
 @numba.njit(cache=True)
-def _find_type(buffer: U8, start: int, length: int, text_hash: np.uint64, types: EventTypes) -> int:
-    """The index of a text among those with a meaning of their own, or -1."""
-    mask = len(types.slots) - 1
+def _find(buffer: U8, start: int, length: int, text_hash: np.uint64, names: Names) -> int:
+    """The number of a text among names, or -1."""
+    mask = len(names.slots) - 1
     slot = np.int64(text_hash & np.uint64(mask))
-    while types.slots[slot] >= 0:
-        entry = types.slots[slot]
-        if types.hashes[entry] == text_hash and _same(
-            buffer, start, length, types.buffer, types.start[entry], types.length[entry]
+    while names.slots[slot] >= 0:
+        k = int(names.slots[slot])
+        if names.hashes[k] == text_hash and _same(
+            buffer, start, length, names.buffer, names.start[k], names.length[k]
         ):
-            return int(entry)
+            return k
         slot = (slot + 1) & mask
     return -1
+
+
+@numba.njit(cache=True)
+def _enter(names: Names, k: int) -> None:
+    """Let text k be found, which is not yet."""
+    mask = len(names.slots) - 1
+    slot = np.int64(names.hashes[k] & np.uint64(mask))
+    while names.slots[slot] >= 0:
+        slot = (slot + 1) & mask
+    names.slots[slot] = k

@@ -8,6 +8,7 @@ is an error and never a silent reset. Group offsets are written for lag tools on
 
 from stream.kafka.client import Setting
 from stream.kafka.embedded import EmbeddedCluster
+from stream.kafka.inquiry import require_broker
 from stream.kafka.messages import UNREADABLE_HEADERS
 from stream.kafka.publisher import KafkaPublisher
 from stream.kafka.sink import KafkaSink
@@ -23,4 +24,5 @@ __all__ = [
     "Setting",
     "check_topics",
     "create_topics",
+    "require_broker",
 ]

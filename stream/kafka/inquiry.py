@@ -127,6 +127,11 @@ class Inquiry:
         return self._made
 
 
+def require_broker(kafka: Mapping[str, Setting]) -> None:
+    """What a command begins with: see `Inquiry.require_broker`."""
+    Inquiry(kafka).require_broker()
+
+
 def _require_listener(brokers: Sequence[tuple[str, int]], servers: str) -> None:
     """That one of the first brokers accepts connections where it says to be reached.
 

@@ -16,7 +16,6 @@ from stream.kafka.client import (
     unreachable,
 )
 from stream.kafka.complaints import Complaints
-from stream.kafka.inquiry import Inquiry
 from stream.kafka.messages import Headers, place
 
 Noted = Callable[[ck.KafkaError | None, ck.Message], None]
@@ -42,13 +41,9 @@ class KafkaPublisher:
         self.acknowledged = 0
         self.positions: dict[TopicPartition, int] = {}
         self._failure: ck.KafkaError | None = None
-        self._kafka, self._complaints = kafka, Complaints()
+        self._complaints = Complaints()
         settings = {**producer_settings(kafka), "error_cb": self._complaints.note}
         self._producer: ck.Producer | None = make_client(ck.Producer, settings, self._complaints)
-
-    def require_broker(self) -> None:
-        """Return as soon as a broker answers; see `Inquiry.require_broker`."""
-        Inquiry(self._kafka).require_broker()
 
     def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Queue a record; waits for room while the queue is full.

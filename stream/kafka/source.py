@@ -82,10 +82,6 @@ class KafkaSource:
         }
         self._consumer: ck.Consumer | None = make_client(ck.Consumer, {**settings, **callbacks})
 
-    def require_broker(self) -> None:
-        """Return as soon as a broker answers; see `Inquiry.require_broker`."""
-        self._inquiry.require_broker()
-
     def partitions(self) -> Sequence[TopicPartition]:
         """Every partition of the topics that exists now, sorted.
 

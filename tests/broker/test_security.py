@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from crash_process import wait_for
-from kafka_broker import java_available
+from kafka_broker import skip_without_java
 from secured_broker import PASSWORD, USER, SecuredBroker, secured_broker
 from structlog.testing import capture_logs
 
 from livefactor.client import Client
 from livefactor.settings import load
 from state.errors import BrokerUnreachableError
-from stream.kafka import KafkaPublisher, check_topics, create_topics
+from stream.kafka import check_topics, create_topics, require_broker
 from stream.run import run_learner
 
 pytestmark = pytest.mark.broker
@@ -53,8 +53,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[SecuredBroker]:
-    if not java_available():
-        pytest.skip("NO REAL KAFKA BROKER: `java` (17 or later) and `mvn` are needed to run these tests")
+    skip_without_java()
     with secured_broker() as broker:
         create_topics({"bootstrap.servers": broker.plaintext}, TOPICS)
         yield broker
@@ -87,14 +86,14 @@ def test_publishing_says_it_and_so_does_a_learner_that_goes_on_trying(
 ) -> None:
     listener, settings, reason, setting = CASES["a wrong password"]
     kafka = kafka_of(secured, listener, settings)
-    with KafkaPublisher(kafka) as publisher, pytest.raises(BrokerUnreachableError) as published:
-        publisher.require_broker()
+    with pytest.raises(BrokerUnreachableError) as asked:
+        require_broker(kafka)
     with Client("127.0.0.1:1", kafka) as client, pytest.raises(BrokerUnreachableError) as sent:
         client.publish("u", "i", timeout_s=60)
     with capture_logs() as logs:
         learn_until(lambda: any("problem" in entry for entry in logs), kafka, tmp_path)
     learnt = next(entry["problem"] for entry in logs if "problem" in entry)
-    for words in (str(published.value), str(sent.value), learnt):
+    for words in (str(asked.value), str(sent.value), learnt):
         require_said(words, reason, setting, kafka)
     assert "event_id" in str(sent.value)
 

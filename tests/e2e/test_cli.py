@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kafka_broker import KafkaBroker, java_available
+from kafka_broker import KafkaBroker, skip_without_java
 from rocksdict import AccessType
 
 from livefactor import Client
@@ -423,8 +423,7 @@ def test_doctor_reports_wrong_settings_as_a_finding():
 
 @pytest.mark.broker
 def test_topics_are_created_and_checked_on_a_real_broker(tmp_path: Path):
-    if not java_available():
-        pytest.skip("NO REAL KAFKA BROKER: `java` (17 or later) and `mvn` are needed to run this test")
+    skip_without_java()
     with KafkaBroker() as broker:
         at = (
             "--set",

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+import pytest
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
@@ -70,9 +71,10 @@ logger.server.level = info
 """
 
 
-def java_available() -> bool:
-    """Whether this machine can run the broker at all."""
-    return shutil.which("java") is not None and shutil.which("mvn") is not None
+def skip_without_java() -> None:
+    """Skip a test that needs the broker, loudly, where this machine cannot run it."""
+    if shutil.which("java") is None or shutil.which("mvn") is None:
+        pytest.skip("NO REAL KAFKA BROKER: `java` (17 or later) and `mvn` are needed to run these tests")
 
 
 def kafka_jars() -> Path:
