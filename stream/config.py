@@ -122,6 +122,17 @@ class LearningConfig(Section):
     feedback: Literal["implicit", "explicit"] = Field(
         "implicit", description="Whether values are strengths of a preference or ratings to predict."
     )
+    strength: Literal["value", "log", "binary"] = Field(
+        "log",
+        description="Implicit feedback without `min_value`: how much a value counts. `log`: as its "
+        "logarithm, for counts, seconds and prices as well as for levels; `value`: as it is; `binary`: as 1.",
+    )
+    strength_scale: float = Field(
+        0.03,
+        ge=1e-6,
+        le=1e6,
+        description="Scale s of log(1 + value / s) / log(1 + 1 / s): a small one makes values more alike.",
+    )
     min_value: float | None = Field(
         None, description="Implicit feedback: a positive needs at least this value."
     )

@@ -37,6 +37,7 @@ from livefactor.options import (
 
 if TYPE_CHECKING:
     from livefactor.replay.recording import Recording
+    from stream.config import LearningConfig
     from stream.effects import Counts
 
 COUNTS = {
@@ -95,7 +96,7 @@ def replay(
     if report_directory:
         prepare(report_directory)
     recording = read(file, settings.decode, layout_of(file, columns, time_unit), strict=strict, limit=limit)
-    tell_of_file(recording)
+    tell_of_file(recording, settings.learning)
     with progress_if_wanted(f"replaying {file.name}", len(recording.stream), show_progress) as advance:
         measured = run(
             recording,
@@ -127,9 +128,10 @@ def progress_if_wanted(description: str, total: int | None, wanted: bool) -> Ite
         yield lambda done, total=None, detail="": None
 
 
-def tell_of_file(recording: "Recording") -> None:
+def tell_of_file(recording: "Recording", learning: "LearningConfig") -> None:
     """What is odd about the file."""
     from stream.intake.event_types import describe_doubtful
+    from stream.learning.meaning import describe_counts
 
     if not recording.sorted:
         note("the rows were not in time order: sorted, rows of the same time as they stood")
@@ -139,6 +141,8 @@ def tell_of_file(recording: "Recording") -> None:
         note(f"line {row.line}: {row.reason}")
     if recording.doubtful_types:
         note(describe_doubtful(recording.doubtful_types))
+    if words := describe_counts(recording.stream, learning):
+        note(words)
     if recording.damage:
         note(recording.damage)
 

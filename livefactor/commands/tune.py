@@ -87,7 +87,7 @@ def tune(
     chosen = _metric(metric, settings)
     _check_out(out, force)
     recording = read(file, settings.decode, layout_of(file, columns, time_unit), limit=limit)
-    tell_of_file(recording)
+    tell_of_file(recording, settings.learning)
     work = Work(recording.stream, settings, Plan(sample, models=[LIVE]), chosen, k)
     held = {text.partition("=")[0].strip() for text in overrides or ()}
     journal = out.with_name(f"{out.name}.journal")

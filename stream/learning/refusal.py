@@ -26,7 +26,10 @@ CODES = 4
 NAMES = {NOT_FINITE: "not_finite", NORM: "norm", TRACE: "trace"}
 """What they are called outside."""
 
-REMEDY = "values may be too large for strengths: set learning.min_value, or send smaller ones"
+REMEDY = (
+    'values may be too large: for implicit feedback set learning.strength to "log" or "binary", '
+    "or learning.min_value; for ratings send smaller ones"
+)
 
 REMEDIES = {
     "not_finite": REMEDY,

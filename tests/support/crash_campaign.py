@@ -238,7 +238,13 @@ def _settings(bootstrap: str, directory: Path, algorithm: str, name: str) -> dic
         "topics": {**topics, "partitions": PARTITIONS},
         "model": {"name": name},
         "decode": {"event_ids_kept": 40},
-        "learning": {"algorithm": algorithm, "rank": 8, "batch_records_max": 20, "poll_timeout_ms": 5},
+        "learning": {
+            "algorithm": algorithm,
+            "strength": "value",
+            "rank": 8,
+            "batch_records_max": 20,
+            "poll_timeout_ms": 5,
+        },
         "prequential": {"sample_every": 5, "window_events": 50},
         "state": {
             "directory": str(directory),

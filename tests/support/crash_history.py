@@ -38,7 +38,7 @@ def settings(directory: Path, algorithm: str, history_max: int = 8) -> LearnerSe
     """Syncs happen at flushes only; logs change often."""
     return LearnerSettings.model_validate(
         {
-            "learning": {"algorithm": algorithm, "rank": 8},
+            "learning": {"algorithm": algorithm, "strength": "value", "rank": 8},
             "prequential": {"sample_every": 5, "window_events": 50},
             "decode": {"event_ids_kept": 40},
             "state": {

@@ -34,8 +34,8 @@ from stream.lineage.identity import identity
 from stream.source import LogIdentity
 
 LEARNERS = {
-    "als": {"algorithm": "als"},
-    "sgd implicit": {"algorithm": "sgd"},
+    "als": {"algorithm": "als", "strength": "value"},
+    "sgd implicit": {"algorithm": "sgd", "strength": "value"},
     "als explicit": {"algorithm": "als", "feedback": "explicit"},
     "sgd explicit": {"algorithm": "sgd", "feedback": "explicit"},
 }
@@ -289,7 +289,7 @@ def test_a_later_opinion_takes_the_place_of_a_contrary_one(learning):
 
 
 def test_opinions_of_the_same_sign_add_up():
-    engine, feed = engine_with(), Feed()
+    engine, feed = engine_with(learning={"strength": "value"}), Feed()
     engine.process([feed(event("a", "x"), event("a", "x", value=2.0), event("a", "y", value=-1.0))])
     engine.process([feed(event("a", "y", value=-2.0))])
     assert history(engine, "a") == [("x", 1.0), ("x", 2.0), ("y", -1.0), ("y", -2.0)]

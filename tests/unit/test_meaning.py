@@ -5,11 +5,13 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pipeline import Feed, event
 
 from stream.config import DecodeConfig, LearningConfig
 from stream.intake.decode import Decoder
-from stream.learning.meaning import strengths
+from stream.learning.meaning import describe_counts, strengths
 
 NAN = math.nan
 
@@ -40,7 +42,103 @@ def strength(learning, weight, value):
     ],
 )
 def test_implicit_strength_is_weight_times_value(weight, value, expected):
-    assert strength({}, weight, value) == (expected, expected is not None)
+    assert strength({"strength": "value"}, weight, value) == (expected, expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("weight", "value", "expected"),
+    [
+        (1, NAN, 1),
+        (2, 1, 2),
+        (2, 1e6, 2),
+        (2, 1e-3, 2),
+        (2, -3, -2),
+        (-1, 4, -1),
+        (-1, -4, -1),
+        (1, 0, None),
+        (0, 5, None),
+    ],
+)
+def test_a_binary_strength_is_weight_times_sign(weight, value, expected):
+    assert strength({"strength": "binary"}, weight, value) == (expected, expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("weight", "value", "expected"),
+    [
+        (1, NAN, 1),
+        (3, 1, 3),
+        (1, 9.9, math.log(100) / math.log(11)),
+        (2, -9.9, -2 * math.log(100) / math.log(11)),
+        (-1, 9.9, -math.log(100) / math.log(11)),
+        (1, 1e6, math.log(1e7 + 1) / math.log(11)),
+    ],
+)
+def test_by_default_a_strength_is_weight_times_logarithm(weight, value, expected):
+    learning = {"strength_scale": 0.1}
+    assert strength(learning, weight, value) == (pytest.approx(expected, rel=1e-6), True)
+    assert strength(learning, weight, 0) == strength(learning, 0, value) == (None, False)
+
+
+def test_the_scale_of_the_logarithm_decides_how_much_a_value_counts():
+    nearly_value = strength({"strength_scale": 1e6}, 1, 8)[0]
+    nearly_binary = strength({"strength_scale": 1e-6}, 1, 8)[0]
+    assert (nearly_value, nearly_binary) == (pytest.approx(8, rel=1e-4), pytest.approx(1, abs=0.2))
+    assert strength({"strength_scale": 3.7}, 1, 1) == (1.0, True)
+
+
+@given(st.floats(-1e6, 1e6, width=32), st.sampled_from(["value", "log", "binary"]), st.floats(1e-6, 1e6))
+def test_a_larger_value_never_counts_less(value, transform, scale):
+    learning = {"strength": transform, "strength_scale": scale}
+    lower, upper = strength(learning, 1, value)[0] or 0, strength(learning, 1, value * 2)[0] or 0
+    assert math.isfinite(upper)
+    assert abs(upper) >= abs(lower)
+    assert strength(learning, 1, -value)[0] == (-lower or None)
+
+
+def counts_told(values, **learning):
+    decoded = Decoder(DecodeConfig()).decode(Feed()(*[event("u", "i", value=v) for v in values])).interactions
+    return describe_counts(decoded, LearningConfig(**learning))
+
+
+PLAYS = [1.0] * 50 + [12.0] * 45 + [40_000.0] * 5
+"""What counts look like."""
+
+
+@pytest.mark.parametrize(
+    ("learning", "words"),
+    [
+        ({}, 'their logarithms are learnt; try learning.strength = "binary" too'),
+        ({"strength": "value"}, 'a few outweigh all others; set learning.strength to "log" or "binary"'),
+        ({"strength": "binary"}, "only their signs are learnt"),
+        ({"feedback": "explicit"}, "as ratings they say little"),
+    ],
+)
+def test_values_that_look_like_counts_are_named(learning, words):
+    told = counts_told(PLAYS, **learning)
+    assert "half above 1, one in a hundred above 40,000" in told
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0] * 100,
+        [float(rating) for rating in range(1, 11)] * 10,
+        [0.5, 5.0] * 50,
+        [1.0] * 90 + [5.0] * 10,
+        [float(percent) for percent in range(101)],
+        [-40_000.0] * 3 + [1.0] * 97,
+        [math.nan] * 10,
+        [],
+    ],
+)
+def test_ratings_and_weights_do_not_look_like_counts(values):
+    assert counts_told(values) is None
+
+
+def test_nothing_is_said_of_counts_that_only_decide():
+    assert counts_told(PLAYS, min_value=1.0) is None
 
 
 @pytest.mark.parametrize(
