@@ -4,7 +4,8 @@ For a user whose taste is known the score of item i is
 
     ranked by the blend    ŷ_i . q_u + popularity_i + neighbours_u(i)    (see `state.scoring.blend`)
     by factors             b_i + x . y_i
-    explicit feedback      mean + b_u + b_i + x . y_i                    (the predicted rating)
+    explicit feedback      mean + b_u + b_i + x . y_i                    (the predicted rating, brought
+                                                                          within the range of those seen)
 
 and a recommendation is the exact top K of it. A *cold* user, unknown or with nothing learnt, is
 recommended what is popular: by what the blend has learnt of newcomers, else scored log(1 + decayed
@@ -44,13 +45,29 @@ class Blended:
     place: I32
 
 
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """What ratings there were: their mean, the lowest and the highest."""
+
+    mean: float
+    lowest: float
+    highest: float
+
+    def clip(self, predictions: F32) -> F32:
+        """Predictions float32 [n] within the range of what there was, which is what is measured of them."""
+        if self.lowest > self.highest:
+            return predictions
+        clipped: F32 = np.clip(predictions, self.lowest, self.highest)
+        return clipped
+
+
 @dataclass(frozen=True, eq=False)
 class Catalogue:
     """All n items as of event number `clock`; index = ordinal.
 
     `vectors` float32 [n, rank]; `bias` float32 [n]; `counts` float64 [n, 5] and `counted_at` int64 [n]:
     see `state.scoring.popularity`; `interactions` int32 [n], of which an item needs one to be offered;
-    `mean` is the mean rating, None under implicit feedback; `blended` is None where items are ranked by
+    `ratings` is None under implicit feedback; `blended` is None where items are ranked by
     factors.
     """
 
@@ -60,7 +77,7 @@ class Catalogue:
     counted_at: I64
     interactions: I32
     clock: int
-    mean: float | None
+    ratings: Ratings | None
     blended: Blended | None = None
 
     def __len__(self) -> int:
@@ -120,7 +137,10 @@ def recommend(catalogue: Catalogue, user: User | None, k: int, include_seen: boo
         scores[user.seen] = -np.inf
     scores[catalogue.interactions <= 0] = -np.inf
     best = top_k(scores, k)
-    return Ranking(best, scores[best].astype(np.float32))
+    found = scores[best].astype(np.float32)
+    if catalogue.ratings is not None and _has_taste(user, catalogue):
+        found = catalogue.ratings.clip(found)
+    return Ranking(best, found)
 
 
 def score(catalogue: Catalogue, user: User | None, ordinals: I64, now_ms: int) -> F32:
@@ -129,13 +149,13 @@ def score(catalogue: Catalogue, user: User | None, ordinals: I64, now_ms: int) -
     scores = np.full(len(ordinals), _level(catalogue, user), np.float32)
     if _has_taste(user, catalogue):
         scores[known] = _predict_some(catalogue, user, ordinals[known], now_ms)
-    elif catalogue.mean is None:
+    elif catalogue.ratings is None:
         popular = catalogue.popularity_scores[ordinals[known]]
         push_down_some(_disliked(catalogue, user), ordinals[known], popular)
         scores[known] = popular
     else:
         scores[known] += catalogue.bias[ordinals[known]]
-    return scores
+    return scores if catalogue.ratings is None else catalogue.ratings.clip(scores)
 
 
 def explain(catalogue: Catalogue, user: User | None, ordinal: int, now_ms: int) -> Explanation:
@@ -162,7 +182,7 @@ def _has_taste(user: User | None, catalogue: Catalogue) -> TypeGuard[User]:
 
 def _disliked(catalogue: Catalogue, user: User | None) -> I64:
     """Items that a user dislikes, int64 [m]; ratings say it themselves."""
-    if user is None or catalogue.mean is not None:
+    if user is None or catalogue.ratings is not None:
         return np.zeros(0, np.int64)
     return disliked_of(user.seen, user.strengths)
 
@@ -215,6 +235,6 @@ def _known(blended: Blended, clock: int, user: User, now_ms: int) -> blend.Known
 
 def _level(catalogue: Catalogue, user: User | None) -> float:
     """What a score is made of before anything about the item is known."""
-    if catalogue.mean is None:
+    if catalogue.ratings is None:
         return 0.0
-    return catalogue.mean + (user.bias if user is not None else 0.0)
+    return catalogue.ratings.mean + (user.bias if user is not None else 0.0)

@@ -10,7 +10,7 @@ from itertools import islice
 
 import numpy as np
 
-from serving.ranker import Blended, Catalogue, User
+from serving.ranker import Blended, Catalogue, Ratings, User
 from state import kinds
 from state.arrays import I64
 from state.errors import StoreError
@@ -113,9 +113,13 @@ class Replica:
             items.counted_at[:n],
             items.interactions[:n],
             self._model.clock,
-            float(self._model.globals["mean"][0]) if spec.explicit else None,
+            self._ratings() if spec.explicit else None,
             self._blended(n) if spec.blends else None,
         )
+
+    def _ratings(self) -> Ratings:
+        mean, seen = self._model.globals["mean"], self._model.globals["ratings_seen"]
+        return Ratings(float(mean[0]), *seen.tolist())
 
     def _blended(self, count: int) -> Blended:
         model, clock = self._model, self._model.clock

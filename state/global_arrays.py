@@ -11,6 +11,9 @@ from state.scoring import popularity
 from state.scoring.blend import SIZE_REPEATS, first_weights
 from state.store import Rows
 
+NO_RATINGS = (np.inf, -np.inf)
+"""Lowest and highest of no ratings."""
+
 RECENT_ITEMS = 2_000
 """Length of the ring of recently liked items from which negatives are drawn."""
 
@@ -21,7 +24,8 @@ def global_arrays(rank: int) -> dict[str, Array]:
     `counts`: users and items ever created; `clock`: interactions learnt; `mean`: running mean of ratings
     and their number; `gramian_*`: sums of outer products in units of 2^-32; `recent`: ring of recently liked
     items, `recent_state`: its next place and how many it holds; `weights` of the ranking score and their
-    `curvature`, and the same for users of whom nothing is known: see `state.scoring.blend`.
+    `curvature`, and the same for users of whom nothing is known: see `state.scoring.blend`; `ratings_seen`:
+    the lowest and the highest.
     """
     return {
         "counts": np.zeros(2, np.int64),
@@ -35,6 +39,7 @@ def global_arrays(rank: int) -> dict[str, Array]:
         "curvature": np.eye(SIZE_REPEATS),
         "newcomer_weights": popularity.first_weights(),
         "newcomer_curvature": np.eye(popularity.FEATURES),
+        "ratings_seen": np.array(NO_RATINGS),
     }
 
 

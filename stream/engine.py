@@ -12,7 +12,7 @@ from state.store import CONTROL_MEMO, PREQUENTIAL_MEMO, Commit, Flush, Rows, Top
 from stream.config import LearnerSettings
 from stream.control import Control, ControlHandler
 from stream.effects import Counts, Effects, Handler
-from stream.evaluation.prequential import Prequential
+from stream.evaluation.prequential import Prequential, earlier_ratings_seen
 from stream.events import Records, by_partition
 from stream.interactions import InteractionsHandler
 from stream.learning.learner import create_learner
@@ -91,6 +91,8 @@ class Engine:
             )
         if PREQUENTIAL_MEMO in head.memo:
             self.prequential.restore(head.memo[PREQUENTIAL_MEMO])
+            if earlier := earlier_ratings_seen(head.memo[PREQUENTIAL_MEMO]):
+                self.model.globals["ratings_seen"][:] = earlier
 
     def process(self, polled: Sequence[Records]) -> Report:
         """Learn what was polled and commit it: one micro-batch, or several if its rows do not fit together.

@@ -19,7 +19,7 @@ from state.arrays import F64, I64, Mask
 from state.model import Model
 from stream.config import LearningConfig, PrequentialConfig
 from stream.evaluation.ranking import METRICS, event_metrics, first_calibrations
-from stream.evaluation.rating import NOTHING_SEEN, Errors, errors_of
+from stream.evaluation.rating import Errors
 from stream.events import Learnable
 from stream.sampling import sampled
 from stream.walk.values import MODELS, Walked
@@ -57,6 +57,12 @@ class Window:
         return cls(**{**facts, "ratings": Errors(**facts["ratings"])})
 
 
+def earlier_ratings_seen(packed: bytes) -> list[float] | None:
+    """The range of ratings that programs kept among the measurements before it was a part of the model."""
+    found: list[float] | None = orjson.loads(packed).get("ratings_seen")
+    return found
+
+
 class Prequential:
     """Running measurements; part of the state, so they are neither lost nor repeated by a crash."""
 
@@ -67,7 +73,6 @@ class Prequential:
         self._config, self._learning = config, learning
         self._models = MODELS if blends else MODELS[:-1]
         self.calibrations = first_calibrations(len(self._models))
-        self._ratings_seen = np.array(NOTHING_SEEN)
         self.total = Window.begin(self._models)
         self.window = Window.begin(self._models)
         self.completed: list[Window] = []
@@ -98,7 +103,6 @@ class Prequential:
             "format": FORMAT,
             "k": self._config.k,
             "calibrations": self.calibrations.tolist(),
-            "ratings_seen": self._ratings_seen.tolist() if self.total.ratings.rated else None,
             "total": asdict(self.total),
             "window": asdict(self.window),
             "completed": [asdict(window) for window in self.completed],
@@ -111,7 +115,6 @@ class Prequential:
         if state.get("format") != FORMAT or set(state["total"]["ranking"]) != set(self._models):
             return
         self.calibrations[:] = np.array(state["calibrations"], np.float64)
-        self._ratings_seen[:] = state["ratings_seen"] or NOTHING_SEEN
         self.total, self.window = Window.restore(state["total"]), Window.restore(state["window"])
         self.completed = [Window.restore(window) for window in state["completed"]]
 
@@ -145,6 +148,6 @@ class Prequential:
         """Add the errors of ratings."""
         self._changed = True
         rated = ~learnt.remove
-        errors = errors_of(predictions[rated], learnt.strengths[rated], self._ratings_seen)
+        errors = predictions[rated] - learnt.strengths[rated]
         for window in (self.total, self.window):
             window.ratings.add(errors)

@@ -12,13 +12,12 @@ import numba
 import numpy as np
 
 from state.arrays import F32, F64, I64
+from state.global_arrays import NO_RATINGS
 from stream.evaluation.judged import Judged
+from stream.learning.ratings_seen import clip_seen
 
 BASELINE_STEP = 0.025
 """Learning rate of the baseline's biases: that of river's documentation."""
-
-NOTHING_SEEN = (np.inf, -np.inf)
-"""Range of no ratings."""
 
 
 @dataclass
@@ -63,7 +62,7 @@ class Ratings:
     def __init__(self, judged: Mapping[str, Judged], simple: Mapping[str, Predictor]) -> None:
         """By name; two names may share a step."""
         self._judged, self._simple = judged, simple
-        self._bounds = np.array(NOTHING_SEEN)
+        self._bounds = np.array(NO_RATINGS)
         self.errors = {name: Errors() for name in (*judged, *simple)}
         self.latest: dict[str, F64] = {}
 
@@ -80,12 +79,14 @@ class Ratings:
         for name, found in predicted.items():
             if found:
                 self._add(name, found[0][rated], ratings)
+        before = self._bounds
         for name, simple in self._simple.items():
-            self._add(name, simple.predict(users, items, ratings), ratings)
-        see(ratings, self._bounds)
+            predictions, self._bounds = simple.predict(users, items, ratings), before.copy()
+            clip_seen(predictions, ratings, self._bounds)
+            self._add(name, predictions, ratings)
 
     def _add(self, name: str, predictions: F64, ratings: F32) -> None:
-        self.latest[name] = errors_of(predictions, ratings, self._bounds.copy())
+        self.latest[name] = predictions - ratings
         self.errors[name].add(self.latest[name])
 
 
@@ -115,29 +116,6 @@ class Baseline:
         biases = (self._user_biases, self._item_biases)
         baseline(users, items, ratings, self._mean, *biases, BASELINE_STEP, predictions)
         return predictions
-
-
-def see(ratings: F32, bounds: F64) -> None:
-    """Widen the range `bounds` float64 [2] of ratings seen."""
-    bounds[:] = np.min(ratings, initial=bounds[0]), np.max(ratings, initial=bounds[1])
-
-
-def errors_of(predictions: F64, ratings: F32, bounds: F64) -> F64:
-    """Clipped predictions minus ratings, float64 [n]; `bounds` float64 [2] of ratings seen moves along."""
-    clipped = predictions.copy()
-    clip_seen(clipped, ratings, bounds)
-    errors: F64 = clipped - ratings
-    return errors
-
-
-@numba.njit(cache=True)
-def clip_seen(predictions: F64, ratings: F32, bounds: F64) -> None:
-    """Bring predictions [n] within the ratings seen before each; `bounds` float64 [2] moves along."""
-    for i in range(len(predictions)):
-        if bounds[0] <= bounds[1]:
-            predictions[i] = min(max(predictions[i], bounds[0]), bounds[1])
-        bounds[0] = min(bounds[0], np.float64(ratings[i]))
-        bounds[1] = max(bounds[1], np.float64(ratings[i]))
 
 
 @numba.njit(cache=True)

@@ -20,6 +20,7 @@ from stream.events import Changed, Learnable
 from stream.learning import als, explicit_als, explicit_sgd, refusal, sgd
 from stream.learning.implicit_sgd import Descent, Sampling
 from stream.learning.initial_vectors import initial_vectors
+from stream.learning.ratings_seen import clip_seen
 from stream.learning.sgd import Rates
 
 NO_PREDICTIONS = np.zeros(0, np.float64)
@@ -104,7 +105,7 @@ class WalkLearner:
 class ExplicitAlsLearner:
     """Streaming explicit ALS: of every rating the user is solved anew, then the item."""
 
-    globals_changed: tuple[str, ...] = ("mean",)
+    globals_changed: tuple[str, ...] = ("mean", "ratings_seen")
     keeps_item_history = True
     penalties: als.Penalties | None = None
     descent: Descent | None = None
@@ -148,6 +149,7 @@ class ExplicitAlsLearner:
             explicit_als.Side(items.vectors, items.bias, of_items, self._item_penalties),
             model.globals["mean"],
         )
+        clip_seen(predictions, events.strengths, model.globals["ratings_seen"])
         return Changed(
             users.distinct(events.users), items.distinct(events.items), _refused(refused), predictions
         )
@@ -174,7 +176,7 @@ def _histories(recalled: Recollection, rows: I64, added: Mask, most: int) -> exp
 class ExplicitSgdLearner:
     """Biased matrix factorisation by stochastic gradient descent, one rating after the other."""
 
-    globals_changed: tuple[str, ...] = ("mean",)
+    globals_changed: tuple[str, ...] = ("mean", "ratings_seen")
     keeps_item_history = False
     penalties: als.Penalties | None = None
     descent: Descent | None = None
@@ -193,6 +195,7 @@ class ExplicitSgdLearner:
         """One step per rating."""
         users, items = _side(model.users, model.users.capacity), _side(model.items, model.item_count)
         predictions, refused = explicit_sgd.learn(events, users, items, model.globals["mean"], self._rates)
+        clip_seen(predictions, events.strengths, model.globals["ratings_seen"])
         return Changed(
             model.users.distinct(events.users),
             model.items.distinct(events.items),

@@ -64,6 +64,7 @@ def test_global_arrays_keep_their_ordinals():
         "curvature",
         "newcomer_weights",
         "newcomer_curvature",
+        "ratings_seen",
     ]
 
 

@@ -1,12 +1,16 @@
 """Test-then-learn evaluation against a slow oracle, and never after the fact."""
 
 import numpy as np
+import orjson
 import pytest
 from pipeline import Feed, batch, event, score, slot, small_settings
 
+from serving.ranker import score as score_items
+from serving.replica import Bounds, Replica
 from state.memory import MemoryStore
 from state.scoring.neighbours import WEIGHTS
 from state.scoring.popularity import COMMON, EVER
+from state.store import PREQUENTIAL_MEMO, Commit
 from stream.config import LearningConfig, PrequentialConfig
 from stream.engine import Engine
 from stream.evaluation.prequential import WINDOWS_KEPT, Prequential
@@ -257,6 +261,36 @@ def test_errors_of_ratings_are_those_of_predictions_before_learning():
     engine.process([feed(event("u0", "i0", value=3.0), event("u0", "i0", "remove"))])
     assert engine.prequential.total.ratings.rated == 61
     assert len(errors) > 30
+
+
+@pytest.mark.parametrize("algorithm", ["als", "sgd"])
+def test_what_is_served_is_what_is_measured(algorithm):
+    settings = small_settings(learning={"algorithm": algorithm, "feedback": "explicit"}, sgd={"step": 0.5})
+    engine = Engine(settings, MemoryStore())
+    feed, random, ends = Feed(), np.random.default_rng(4), 0
+    replica = Replica(engine.store, settings.scoring, Bounds(3_000, 500, 1 << 20))
+    for _ in range(200):
+        u, i = random.integers(5), random.integers(6)
+        user, item, rating = f"u{u}", f"i{i}", 5.0 if u % 2 or i % 2 else 1.0
+        replica.load(engine.store.head())
+        known, items = replica.user(user.encode()), replica.items([item.encode()])
+        served = score_items(replica.catalogue, known, items, now_ms=0)[0]
+        errors = engine.prequential.total.ratings
+        before = errors.rated, errors.absolute
+        engine.process([feed(event(user, item, value=rating))])
+        if known and items[0] >= 0:
+            assert errors.absolute - before[1] == pytest.approx(abs(served - rating), abs=1e-4)
+            ends += served in (1, 5)
+    assert ends > 5, "predictions beyond the scale"
+
+
+def test_a_store_that_kept_the_range_of_ratings_with_the_measurements_goes_on_with_it():
+    engine = Engine(small_settings(learning={"feedback": "explicit"}), MemoryStore())
+    engine.process([Feed()(event("u", "i", value=4.0))])
+    kept = engine.store.head().memo[PREQUENTIAL_MEMO]
+    earlier = orjson.dumps(orjson.loads(kept) | {"ratings_seen": [0.5, 4.5]})
+    engine.store.commit(Commit(2, memo={PREQUENTIAL_MEMO: earlier}))
+    assert Engine(engine.settings, engine.store).model.globals["ratings_seen"].tolist() == [0.5, 4.5]
 
 
 def test_large_catalogues_are_sampled_more_rarely():

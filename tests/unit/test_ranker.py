@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.ranker import Blended, Catalogue, User, explain, is_known, recommend, score
+from serving.ranker import Blended, Catalogue, Ratings, User, explain, is_known, recommend, score
 from state import neighbours
 from state.scoring import blend, popularity
 from state.scoring.popularity import COMMON, DECAYS
@@ -29,7 +29,7 @@ def make_catalogue(mean: float | None = None, items: int = ITEMS, seed: int = 3)
         random.integers(0, 1_000, items),
         np.ones(items, np.int32),
         clock=1_000,
-        mean=mean,
+        ratings=None if mean is None else Ratings(mean, -np.inf, np.inf),
     )
 
 
@@ -40,7 +40,7 @@ def make_user(seen: tuple[int, ...] = (), seed: int = 5) -> User:
 
 def slow_score(catalogue: Catalogue, user: User, item: int) -> float:
     dot = sum(float(user.vector[f]) * float(catalogue.vectors[item, f]) for f in range(RANK))
-    level = 0.0 if catalogue.mean is None else catalogue.mean + user.bias
+    level = 0.0 if catalogue.ratings is None else catalogue.ratings.mean + user.bias
     return level + float(catalogue.bias[item]) + dot
 
 
@@ -107,6 +107,24 @@ def test_scores_for_an_unknown_user_are_popularity_or_the_predicted_rating() -> 
     np.testing.assert_allclose(
         score(explicit, None, np.array([4, -1]), now_ms=0), [3.5 + float(explicit.bias[4]), 3.5], rtol=1e-6
     )
+
+
+def test_predicted_ratings_are_brought_within_those_seen() -> None:
+    free, user = make_catalogue(mean=3.5), make_user()
+    clipped, unseen = (replace(free, ratings=Ratings(3.5, *seen)) for seen in ((1.0, 5.0), (np.inf, -np.inf)))
+    everything = np.arange(-1, ITEMS)
+    expected = score(free, user, everything, now_ms=0)
+    assert expected.min() < 1
+    assert expected.max() > 5
+    found = score(clipped, user, everything, now_ms=0)
+    np.testing.assert_array_equal(found, expected.clip(1, 5))
+    np.testing.assert_array_equal(score(unseen, user, everything, now_ms=0), expected)
+    ranked, order = (recommend(each, user, ITEMS, True, now_ms=0) for each in (clipped, free))
+    assert ranked.ordinals.tolist() == order.ordinals.tolist()
+    np.testing.assert_array_equal(ranked.scores, order.scores.clip(1, 5))
+    best = int(order.ordinals[0])
+    told = explain(clipped, user, best, now_ms=0)
+    assert told.score == pytest.approx(5)
 
 
 def test_an_empty_catalogue_recommends_nothing() -> None:

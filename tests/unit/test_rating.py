@@ -6,7 +6,8 @@ from river import optim, reco, stats
 from streams import replayed, settings, stream
 
 from state.errors import ConfigError
-from stream.evaluation.rating import Baseline, Errors, RunningMean, clip_seen
+from stream.evaluation.rating import Baseline, Errors, RunningMean
+from stream.learning.ratings_seen import clip_seen
 from stream.replay import Plan
 
 EXPLICIT = {"learning": {"rank": 4, "feedback": "explicit", "algorithm": "sgd"}}
