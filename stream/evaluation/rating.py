@@ -81,7 +81,8 @@ class Ratings:
                 self._add(name, found[0][rated], ratings)
         before = self._bounds
         for name, simple in self._simple.items():
-            predictions, self._bounds = simple.predict(users, items, ratings), before.copy()
+            self._bounds = before.copy()
+            predictions = simple.predict(users, items, ratings)
             clip_seen(predictions, ratings, self._bounds)
             self._add(name, predictions, ratings)
 

@@ -69,6 +69,20 @@ def test_json_is_one_object_with_everything_promised(events: Path):
     assert all(math.isfinite(weight) for weight in ranking["weights"].values())
 
 
+def test_counts_are_named_and_no_update_of_them_is_refused(tmp_path: Path):
+    path = tmp_path / "plays.csv"
+    rows = [f"u{n % 7},i{n * n % 11},play,{(1, 3, 40, 1_000_000)[n % 4]},{1000 + n}" for n in range(400)]
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    told = {
+        strength: replay(path, "--models", "live", "--set", f"learning.strength={strength}").stderr
+        for strength in ("log", "value")
+    }
+    assert "values look like counts or amounts" in told["log"]
+    assert "refused" not in told["log"]
+    assert 'set learning.strength to "log" or "binary"' in told["value"]
+    assert "updates refused" in told["value"]
+
+
 def test_explicit_feedback_is_rated_as_well(events: Path):
     found = facts(events, "--explicit", "--k", 3)
     assert set(found["rating"]["models"]) == {
