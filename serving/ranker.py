@@ -67,8 +67,7 @@ class Catalogue:
 
     `vectors` float32 [n, rank]; `bias` float32 [n]; `counts` float64 [n, 5] and `counted_at` int64 [n]:
     see `state.scoring.popularity`; `interactions` int32 [n], of which an item needs one to be offered;
-    `ratings` is None under implicit feedback; `blended` is None where items are ranked by
-    factors.
+    `ratings` is None under implicit feedback; `blended` is None where items are ranked by factors.
     """
 
     vectors: F32

@@ -9,13 +9,13 @@ unless they say otherwise; an expert is any model but `live`. The last figures a
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import realdata
+from replays import replayed
 
 BATCHES = {100: (0.98, 0.99), 1_000: (0.95, 0.98)}
 
@@ -43,20 +43,18 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def replayed(stream: str, sample: int, *more: str) -> dict[str, Any]:
-    """What `livefactor replay --json` says."""
+def ranking_of(stream: str, sample: int, *more: str) -> dict[str, Any]:
+    """The figures of a stream, and of the weights that came of it."""
     path = realdata.ROOT / stream / "events.csv.gz"
-    command = (sys.executable, "-m", "livefactor.cli", "replay", str(path), "--json", "--sample", str(sample))
-    done = subprocess.run(
-        [*command, *STREAMS[stream].options, *more], stdout=subprocess.PIPE, timeout=1_700, check=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = replayed(path, "--sample", str(sample), *STREAMS[stream].options, *more)[
+        "ranking"
+    ]
     return found
 
 
 def figures_of(stream: str, sample: int) -> list[dict[str, object]]:
     expected = STREAMS[stream]
-    ranking = replayed(stream, sample)["ranking"]
+    ranking = ranking_of(stream, sample)
     models = ranking["models"]
     live = models["live"]
     experts = {name: parts for name, parts in models.items() if name != "live"}
@@ -73,10 +71,8 @@ def figures_of(stream: str, sample: int) -> list[dict[str, object]]:
         }
 
     def in_batches(size: int, must: float, aim: float) -> dict[str, object]:
-        found = replayed(stream, sample, "--models", "live", "--batch", str(size))["ranking"]["models"][
-            "live"
-        ]
-        value = found["warm"]["hr"]
+        found = ranking_of(stream, sample, "--models", "live", "--batch", str(size))
+        value = found["models"]["live"]["warm"]["hr"]
         return {
             "figure": f"{stream}: hr@10 in micro-batches of {size:,} ÷ that of one event at a time",
             "ratio": value / live["warm"]["hr"],

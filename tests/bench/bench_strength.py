@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import realdata
+from replays import replayed
 
 MUST, AIM = 0.98, 1.0
 STRENGTHS = ("log", "value", "binary")
@@ -89,11 +89,8 @@ def write(stream: str, values: Values, path: Path) -> None:
 
 def hit_rate(path: Path, strength: str) -> float:
     """HR@10 of warm users."""
-    command = (sys.executable, "-m", "livefactor.cli", "replay", str(path), "--json", "--models", "live")
-    done = subprocess.run(
-        [*command, "--set", f"learning.strength={strength}"], stdout=subprocess.PIPE, timeout=600, check=True
-    )
-    return float(json.loads(done.stdout)["ranking"]["models"]["live"]["warm"]["hr"])
+    found = replayed(path, "--models", "live", "--set", f"learning.strength={strength}")
+    return float(found["ranking"]["models"]["live"]["warm"]["hr"])
 
 
 def figure_of(stream: str, values: Values, directory: Path) -> dict[str, object]:

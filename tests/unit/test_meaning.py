@@ -16,9 +16,15 @@ from stream.learning.meaning import describe_counts, strengths
 NAN = math.nan
 
 
+def interactions(*values):
+    """As many interactions with these values, or without one where it is NaN."""
+    events = [event("u", "i", value=None if math.isnan(value) else value) for value in values]
+    return Decoder(DecodeConfig()).decode(Feed()(*events)).interactions
+
+
 def strength(learning, weight, value):
     """Strength of one interaction and whether it is learnt."""
-    decoded = Decoder(DecodeConfig()).decode(Feed()(event("u", "i"))).interactions
+    decoded = interactions(math.nan)
     columns = {column.name: getattr(decoded, column.name) for column in fields(decoded)}
     columns |= {"weight": np.array([weight], np.float32), "value": np.array([value], np.float32)}
     found, learnt = strengths(type(decoded)(**columns), LearningConfig(**learning))
@@ -97,8 +103,7 @@ def test_a_larger_value_never_counts_less(value, transform, scale):
 
 
 def counts_told(values, **learning):
-    decoded = Decoder(DecodeConfig()).decode(Feed()(*[event("u", "i", value=v) for v in values])).interactions
-    return describe_counts(decoded, LearningConfig(**learning))
+    return describe_counts(interactions(*values), LearningConfig(**learning))
 
 
 PLAYS = [1.0] * 50 + [12.0] * 45 + [40_000.0] * 5
