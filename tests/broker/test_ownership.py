@@ -93,7 +93,8 @@ def test_a_standby_takes_over(campaign: Campaign) -> None:
 
 def test_a_stopped_learner_goes_on_where_it_was(campaign: Campaign) -> None:
     """SIGSTOP frees no lock: the stand-by keeps waiting, and after SIGCONT nothing is doubled."""
-    with learner(campaign, "first") as first, learner(campaign, "second", standby=True) as second:
+    # Both may wait, for either may come first.
+    with learner(campaign, "one", standby=True) as first, learner(campaign, "other", standby=True) as second:
         wait_for(lambda: "standing by" in first.said() + second.said(), "a stand-by", 180.0)
         owner, waiting = (first, second) if "standing by" in second.said() else (second, first)
         wait_until_learning(campaign)
