@@ -11,6 +11,7 @@ from livefactor.commands import (
     demo,
     dlq,
     doctor,
+    drift,
     explain,
     learn,
     publish,
@@ -53,6 +54,7 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
 app.add_typer(control.app, name="control")
+app.add_typer(drift.app, name="drift")
 app.command()(doctor.doctor)
 app.command()(explain.explain_factors)
 app.command()(settings.settings)

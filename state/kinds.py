@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from state import codec
 from state.event_ids import EventIds
+from state.evidence import Evidence
 from state.factors import Items, Users
 from state.global_arrays import Globals
 from state.neighbour_rows import NeighbourRows
@@ -65,7 +66,8 @@ class Kind(Generic[P_co]):
 
     `create` makes the part that keeps them. `resident`: all of them are read when a store is opened; others
     come when they are needed. `by_id`: rows carry ids, and are digested in their order instead of that of
-    ordinals. `served`: whether a scorer holds them. `steps`: the code under which the journal has steps of
+    ordinals; `digested`: whether log and schedule give the same bits again. `served`: whether a scorer holds
+    them. `steps`: the code under which the journal has steps of
     them, if it has.
     """
 
@@ -73,6 +75,7 @@ class Kind(Generic[P_co]):
     create: Callable[[Sizes], P_co]
     resident: bool = True
     by_id: bool = False
+    digested: bool = True
     served: Callable[[ScoringSpec], bool] = lambda spec: True
     steps: int | None = None
 
@@ -102,5 +105,7 @@ NEIGHBOURS = Kind(
     steps=codec.NEIGHBOUR_STEPS,
 )
 
-KINDS: Sequence[Kind[Part]] = (USERS, ITEMS, GLOBALS, EVENT_IDS, NEIGHBOURS)
+EVIDENCE = Kind(codec.EVIDENCE, lambda sizes: Evidence(), digested=False, served=lambda spec: False)
+
+KINDS: Sequence[Kind[Part]] = (USERS, ITEMS, GLOBALS, EVENT_IDS, NEIGHBOURS, EVIDENCE)
 """All of them, in the order in which they are read, journalled and digested."""

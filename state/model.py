@@ -40,7 +40,7 @@ class Model:
         }
         self.users, self.items = self._part(kinds.USERS), self._part(kinds.ITEMS)
         self.globals, self.event_ids = self._part(kinds.GLOBALS), self._part(kinds.EVENT_IDS)
-        self.neighbours = self._part(kinds.NEIGHBOURS)
+        self.neighbours, self.evidence = self._part(kinds.NEIGHBOURS), self._part(kinds.EVIDENCE)
         self.recent_times = np.zeros(items_max, np.int32)
 
     def _part(self, kind: Kind[P]) -> P:

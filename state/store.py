@@ -20,6 +20,9 @@ ID_BYTES_MAX = 256
 PREQUENTIAL_MEMO, CONTROL_MEMO, FINGERPRINT_MEMO = "prequential", "control", "fingerprint"
 """Names of memos: what was measured, what commands have set, and what the last run was made with."""
 
+DRIFT_MEMO = "drift"
+"""Name of the memo with what is known of drift beside the rows of `state.evidence`."""
+
 LOG_MEMO = "log"
 """Name of the memo that says which log offsets are of: a `stream.source.LogIdentity`."""
 

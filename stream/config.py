@@ -196,6 +196,16 @@ class PrequentialConfig(Section):
     window_events: int = Field(1_000, ge=10, le=1_000_000, description="Scored events in one window.")
 
 
+class DriftConfig(Section):
+    """`[drift]`: whether the model goes wrong."""
+
+    enabled: bool = Field(
+        True,
+        description="Compare the live model with a frozen one and with popularity, on each event that "
+        "`[prequential]` samples.",
+    )
+
+
 class LearnerSettings(Section):
     """Everything a learner needs to know."""
 
@@ -211,6 +221,7 @@ class LearnerSettings(Section):
     sgd: SgdConfig = SgdConfig()
     ranking: RankingConfig = RankingConfig()
     prequential: PrequentialConfig = PrequentialConfig()
+    drift: DriftConfig = DriftConfig()
     state: StateConfig = StateConfig()
     rocksdb: dict[str, bool | int | float | str] = Field(
         {}, description="Options passed to RocksDB as they stand."
@@ -220,6 +231,11 @@ class LearnerSettings(Section):
     def blends(self) -> bool:
         """Whether items are ranked by the blend."""
         return self.ranking.model == "blend" and self.learning.feedback == "implicit"
+
+    @property
+    def compares(self) -> bool:
+        """Whether the live model is compared with others."""
+        return self.drift.enabled and self.learning.feedback == "implicit"
 
     @property
     def scoring(self) -> ScoringSpec:

@@ -11,6 +11,7 @@ from state.model import Model
 from state.store import CONTROL_MEMO, PREQUENTIAL_MEMO, Commit, Flush, Rows, TopicPartition, Writer
 from stream.config import LearnerSettings
 from stream.control import Control, ControlHandler
+from stream.drift.monitor import Monitor
 from stream.effects import Counts, Effects, Handler
 from stream.evaluation.prequential import Prequential, earlier_ratings_seen
 from stream.events import Records, by_partition
@@ -49,7 +50,8 @@ class Engine:
             learning.rank, state.rows_max, state.items_max, state.history_max, settings.decode.event_ids_kept
         )
         self.prequential = Prequential(settings.prequential, learning, blends=settings.blends)
-        self.step = Step(self.model, create_learner(settings), self.prequential, settings)
+        self.monitor = Monitor(self.prequential, self.model.evidence, settings)
+        self.step = Step(self.model, create_learner(settings), self.monitor, settings)
         self._flush: Flush | None = None
         self._flush_slice = FLUSH_SLICE_ROWS
         self._recover()
@@ -57,7 +59,7 @@ class Engine:
         self._control = ControlHandler(settings, stored, self._obey, app_version)
         residency = Residency(self.model, store)
         interactions = InteractionsHandler(
-            settings, self.step, residency, self.prequential, self.flush, app_version
+            settings, self.step, residency, self.monitor, self.flush, app_version
         )
         self._handlers: tuple[Handler, ...] = (self._control, interactions)
 
@@ -89,10 +91,9 @@ class Engine:
                 f"{head.batch_seq}: part of the store is lost; restore a checkpoint from versions/, or "
                 "delete the store and relearn"
             )
-        if PREQUENTIAL_MEMO in head.memo:
-            self.prequential.restore(head.memo[PREQUENTIAL_MEMO])
-            if earlier := earlier_ratings_seen(head.memo[PREQUENTIAL_MEMO]):
-                self.model.globals["ratings_seen"][:] = earlier
+        self.monitor.restore(head.memo)
+        if earlier := earlier_ratings_seen(head.memo.get(PREQUENTIAL_MEMO, b"{}")):
+            self.model.globals["ratings_seen"][:] = earlier
 
     def process(self, polled: Sequence[Records]) -> Report:
         """Learn what was polled and commit it: one micro-batch, or several if its rows do not fit together.
@@ -183,9 +184,15 @@ class Engine:
 
 
 def rows_hash(rows: Sequence[Rows]) -> str:
-    """What a micro-batch wrote, as 16 hexadecimal digits: tells where a verification first differs."""
+    """What a micro-batch wrote, as 16 hexadecimal digits: tells where a verification first differs.
+
+    Without the kinds that are not digested.
+    """
     total = xxhash.xxh3_64()
+    digested = {code for kind in kinds.KINDS if kind.digested for code in kind.codes}
     for block in rows:
+        if block.kind not in digested:
+            continue
         total.update(bytes([block.kind]))
         total.update(block.ordinals.tobytes())
         total.update(block.data.tobytes())

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from state.arrays import F32, F64, I32, I64, U8, U64, Array, Mask
+from state.arrays import F32, F64, I32, I64, U8, U32, U64, Array, Mask
 from state.store import Rows, TopicPartition
 
 Spans = tuple[U8, I64, I32, U64]
@@ -172,6 +172,18 @@ class Learnable(NamedTuple):
             assert len(rows) == 0 or 0 <= rows.min() <= rows.max() < len(vectors)
         assert users[0].shape[1] == items[0].shape[1]
         assert not np.may_share_memory(users[0], items[0])
+
+
+class Origins(NamedTuple):
+    """Names of events that last.
+
+    Ordinals of their `users` uint32 [n], and where their records are in the log: `partitions` int32 [n],
+    `offsets` int64 [n].
+    """
+
+    users: U32
+    partitions: I32
+    offsets: I64
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,11 +6,10 @@ import numpy as np
 
 from state.arrays import I64
 from state.errors import RowsExhaustedError
-from state.store import PREQUENTIAL_MEMO
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
+from stream.drift.monitor import Monitor
 from stream.effects import Counts, Effects
-from stream.evaluation.prequential import Prequential
 from stream.events import Decoded, Interactions, Records, Rejected
 from stream.intake.decode import Decoder
 from stream.residency import Residency
@@ -25,13 +24,13 @@ class InteractionsHandler:
         settings: LearnerSettings,
         step: Step,
         residency: Residency,
-        prequential: Prequential,
+        monitor: Monitor,
         make_room: Callable[[], None],
         app_version: str,
     ) -> None:
         """`make_room` flushes, so that rows may leave memory which had changed."""
         self.topic = settings.topics.interactions
-        self._step, self._residency, self._prequential = step, residency, prequential
+        self._step, self._residency, self._monitor = step, residency, monitor
         self._make_room = make_room
         self._decoder = Decoder(settings.decode, settings.topics.framing)
         self._dlq, self._app_version = settings.topics.dlq, app_version
@@ -67,10 +66,9 @@ class InteractionsHandler:
 
     def _learn(self, records: Records, decoded: Decoded, users: I64, batch_seq: int) -> Effects:
         outcome = self._step(records, decoded.interactions, users, batch_seq)
-        measured = self._prequential.take_changed()
         learnt = Effects(
             outcome.rows,
-            memo={PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {},
+            memo=self._monitor.take_changed(),
             counts=outcome.counts
             + Counts(key_mismatches=decoded.key_mismatches, doubtful_types=decoded.doubtful_types),
         )

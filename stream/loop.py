@@ -8,6 +8,7 @@ Each turn:
     4. say how fresh the state is, and tell lag tools where it stands
     5. notice partitions that were added
     6. move a slice of changed rows from the journal to the row family, and keep a version when one is due
+    7. compare with that version once it has been loaded
 
 A turn either happens whole or, after a crash, not at all: the log is then read again from the
 offsets in the store.
@@ -39,6 +40,7 @@ from stream.intake.wire import known_time_ms
 from stream.learning import refusal
 from stream.lineage.bases import begin, keep_version, pass_over, stored_log, version_is_due
 from stream.lineage.fingerprint import fingerprint, learnt_settings
+from stream.lineage.frozen import FrozenLoader
 from stream.source import LogIdentity, Sink, Source, require_offset_in_log
 
 HEARTBEAT_MS = 100
@@ -101,6 +103,7 @@ class Loop:
         self._refused: Counter[str] = Counter()
         self._learnt_since = time.monotonic()
         self.engine = Engine(settings, store, app_version)
+        self._frozen = FrozenLoader(settings)
 
     @property
     def problem(self) -> str | None:
@@ -144,6 +147,7 @@ class Loop:
         )
         self._ends = {partition: end for partition, (_, end) in limits.items()}
         self._mark_start(positions)
+        self._frozen.begin(self._store.head().version)
         self._source.assign(positions)
         log.info(
             "learning",
@@ -190,8 +194,18 @@ class Loop:
         if not stop.is_set() and self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
             self._check_partitions()
         self._flush_when_due()
-        if version_is_due(self.engine):
-            keep_version(self.engine, "schedule")
+        self._keep_when_due()
+        if loaded := self._frozen.take():
+            version, frozen = loaded
+            self.engine.monitor.freeze(version.batch_seq, frozen)
+            log.info("comparing", version=str(version), items=len(frozen.interactions))
+
+    def _keep_when_due(self) -> None:
+        """Keep a version where the last is too old to verify from, or to compare with."""
+        outgrown = self.engine.monitor.outgrown and not self._frozen.loading
+        if outgrown or version_is_due(self.engine):
+            keep_version(self.engine, "comparison" if outgrown else "schedule")
+            self._frozen.begin(self._store.head().version)
 
     def _process(self, polled: Sequence[Records]) -> None:
         report = self.engine.process(polled)
@@ -323,6 +337,7 @@ class Loop:
 
     def _finish(self, stop: Event) -> None:
         self.engine.flush()
+        self._frozen.close()
         while not stop.is_set() and self._store.outbox_count:
             self._deliver()
             self._forget(self._sink.flush(OUTBOX_WAIT_MS))

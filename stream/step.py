@@ -18,14 +18,14 @@ from state.store import Rows
 from stream.admission import create_rows, duplicates, without_room
 from stream.config import LearnerSettings
 from stream.effects import Counts
-from stream.events import Changed, Interactions, Learnable, Records, Rejected
+from stream.events import Changed, Interactions, Learnable, Origins, Records, Rejected
 from stream.learning import als
 from stream.learning.implicit_sgd import Descent, Sampling
 from stream.learning.learner import Learner, refusals
 from stream.learning.meaning import strengths
 from stream.learning.sgd import Rates
 from stream.sampling import position_hashes, sampled
-from stream.walk.values import Chosen, Options, Walked
+from stream.walk.values import Chosen, Comparison, Options, Walked
 from stream.walk.walk import LEARN_EVERY, Walk
 
 BLENDED_GLOBALS = (
@@ -55,17 +55,28 @@ class Evaluator(Protocol):
     """Decides what is judged before it is learnt, and hears what came of it.
 
     `calibrations` float64 [models, 3] are those of as many of `stream.walk.values.MODELS` as are judged, and
-    learn in place; `cold`: see `stream.walk.values.Chosen`.
+    learn in place, as do those of the `comparison`; `cold`: see `stream.walk.values.Chosen`.
     """
 
-    calibrations: F64
     cold: bool
+
+    @property
+    def calibrations(self) -> F64:
+        """Of the models that are judged."""
+        ...
+
+    @property
+    def comparison(self) -> Comparison:
+        """With whom the live model is compared."""
+        ...
 
     def sample(self, model: Model, events: Learnable) -> Mask:
         """Which events are to be ranked, if they are likes: bool [n]."""
         ...
 
-    def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
+    def record(
+        self, walked: Walked, events: Learnable, origins: Origins, learnt: Learnable, predictions: F64
+    ) -> None:
         """How a batch was ranked, and what was predicted of the events learnt: float64 [m], or [0]."""
         ...
 
@@ -128,7 +139,8 @@ class Step:
             known = np.flatnonzero(wanted & (users >= 0) & (items >= 0))
             events = _learnable(records, interactions, users, items, strength, known)
             clock = model.clock
-            changed = self._learn(events, batch_seq, born, np.searchsorted(known, ends))
+            origins = _origins(model, records, interactions, events, known)
+            changed = self._learn(events, origins, batch_seq, born, np.searchsorted(known, ends))
             learnt = model.clock - clock
         frozen = int(wanted.sum()) if self.frozen else 0
         counts = Counts(
@@ -141,21 +153,23 @@ class Step:
         )
         return changed, rejected, counts
 
-    def _learn(self, events: Learnable, batch_seq: int, born: tuple[int, int], ends: I64) -> Changed:
+    def _learn(
+        self, events: Learnable, origins: Origins, batch_seq: int, born: tuple[int, int], ends: I64
+    ) -> Changed:
         """Walk over the events, then learn what that has not; which rows changed."""
         model = self.model
         teaches = sampled(events.positions, LEARN_EVERY, self._learning.seed + 1)
         recalled = None if self.frozen else self.learner.recall(model, events)
         chosen = Chosen(self._evaluator.sample(model, events), teaches, self._evaluator.cold)
-        calibrations = self._evaluator.calibrations
-        walked = self.walk(events, chosen, calibrations, born, ends, learns=not self.frozen)
+        judges = self._evaluator.calibrations, self._evaluator.comparison
+        walked = self.walk(events, chosen, *judges, born, ends, learns=not self.frozen)
         learnt = _kept(events, walked)
         learns = len(learnt.users) and not self.frozen
         changed = self.learner.learn(model, learnt, recalled) if learns else _nothing()
         if self.learner.descent is not None:
             # Negatives have moved too.
             changed = replace(changed, items=np.union1d(changed.items, np.flatnonzero(walked.touched)))
-        self._evaluator.record(walked, changed.predictions, learnt)
+        self._evaluator.record(walked, events, origins, learnt, changed.predictions)
         if self.frozen:
             return changed
         steps = _steps(walked)
@@ -206,6 +220,15 @@ def _learnable(
         position_hashes(records.partitions[record], records.offsets[record], interactions.part[keep]),
         interactions.time_ms[keep],
     )
+
+
+def _origins(
+    model: Model, records: Records, interactions: Interactions, events: Learnable, keep: I64
+) -> Origins:
+    """Of the interactions `keep` int64 [n], which `events` are."""
+    record = interactions.record[keep]
+    users = model.users.index.ordinals[events.users]
+    return Origins(users, records.partitions[record], records.offsets[record])
 
 
 def _kept(events: Learnable, walked: Walked) -> Learnable:

@@ -13,12 +13,12 @@ from state.rocksdb.directory import Directory
 class RocksReader(RocksView):
     """Implements `state.store.Reader`: the view moves at `catch_up` and at no other time."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the current generation under `directory`.
+    def __init__(self, directory: Path, database: Path | None = None) -> None:
+        """Open a database under `directory`: by default the current generation.
 
         Raises StoreMissingError if no learner has created it yet.
         """
-        path = Directory(directory).database()
+        path = database or Directory(directory).database()
         if not (path / "CURRENT").exists():
             raise StoreMissingError(f"{path} holds no database yet: start `livefactor learn` first")
         # A secondary keeps nothing but a log of its own doings there, open: so nothing is left of a process

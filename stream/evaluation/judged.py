@@ -4,8 +4,9 @@ import numpy as np
 
 from state.arrays import F64, U64, Mask
 from state.model import Model
+from stream.drift.frozen import no_comparison
 from stream.evaluation.ranking import first_calibrations
-from stream.events import Learnable
+from stream.events import Learnable, Origins
 from stream.walk.values import Walked
 
 
@@ -20,6 +21,7 @@ class Judged:
 
     def __init__(self, positions: U64) -> None:
         self.calibrations = first_calibrations(1)
+        self.comparison = no_comparison()
         self.warm = np.zeros(len(positions), np.bool_)
         self.ranks = np.full(len(positions), np.inf, np.float32)
         self.losses = np.full(len(positions), np.nan, np.float32)
@@ -37,7 +39,9 @@ class Judged:
         self._places[chosen] = self._order[places[chosen]]
         return chosen
 
-    def record(self, walked: Walked, predictions: F64, learnt: Learnable) -> None:
+    def record(
+        self, walked: Walked, events: Learnable, origins: Origins, learnt: Learnable, predictions: F64
+    ) -> None:
         """Take over what was ranked; keep the predictions, if there are any."""
         ranked = np.flatnonzero(~np.isnan(walked.ranks[:, 0]))
         places = self._places[ranked]

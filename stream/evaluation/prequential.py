@@ -66,8 +66,6 @@ def earlier_ratings_seen(packed: bytes) -> list[float] | None:
 class Prequential:
     """Running measurements; part of the state, so they are neither lost nor repeated by a crash."""
 
-    cold = False
-
     def __init__(self, config: PrequentialConfig, learning: LearningConfig, *, blends: bool) -> None:
         """`blends`: items are ranked by the blend."""
         self._config, self._learning = config, learning

@@ -90,6 +90,29 @@ def _gather(count: int, y: F32, room: Scratch) -> None:
 
 
 @numba.njit(cache=True)
+def _solve(count: int, y: F32, count_y: int, start: F32, penalties: Penalties, room: Scratch) -> bool:
+    """Solve for the first `count` interactions in `room`; whether there is a solution, in `room.equations.x`.
+
+    The search for one without negative components begins at `start` float32 [r].
+    """
+    _gather(count, y, room)
+    exposure = count + penalties.alpha * count_y
+    ridge = np.float32(penalties.reg * exposure**penalties.reg_exponent)
+    return count == 0 or minimise(room.equations, count, ridge, penalties.nonneg, start)
+
+
+@numba.njit(cache=True)
+def fold_in(count: int, y: F32, penalties: Penalties, room: Scratch, x: F32) -> None:
+    """Solve the one row of `x` float32 [1, r], of which no Gramian knows: zero where there is no solution.
+
+    As `solve_row`, with all rows of `y` float32 [n, r] in the Gramian that `set_base` was given.
+    """
+    x[0, :] = 0
+    if _solve(count, y, len(y), x[0], penalties, room):
+        x[0, :] = room.equations.x[0, : x.shape[1]]
+
+
+@numba.njit(cache=True)
 def _refusal(x: F32, norm_max: float, gram: I64) -> int:
     """Whether row `x` float32 [r] may enter `gram`: a code of `refusal`."""
     squared = refusal.squared_norm(x)
@@ -124,10 +147,7 @@ def solve_row(
     int64 [r, r] stays that of x. Returns a code of `refusal`; a row that is refused keeps its old value. With
     `nonneg` the solution is the best one without negative components.
     """
-    _gather(count, y, room)
-    exposure = count + penalties.alpha * count_y
-    ridge = np.float32(penalties.reg * exposure**penalties.reg_exponent)
-    if count > 0 and not minimise(room.equations, count, ridge, penalties.nonneg, x[target]):
+    if not _solve(count, y, count_y, x[target], penalties, room):
         return refusal.NOT_FINITE
     new = room.equations.x[0, : x.shape[1]]
     code = _refusal(new, penalties.norm_max, gram_x)

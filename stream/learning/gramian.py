@@ -34,3 +34,10 @@ def trace(gram: I64) -> float:
     for a in range(gram.shape[0]):
         total += gram[a, a]
     return total / ONE
+
+
+@numba.njit(cache=True)
+def add_all(gram: I64, rows: F32) -> None:
+    """G += sum of x xᵀ over `rows` float32 [n, r]."""
+    for row in rows:
+        add(gram, row, 1)

@@ -230,14 +230,15 @@ def create_learner(settings: LearnerSettings) -> Learner:
     if learning.algorithm == "als":
         if explicit:
             return ExplicitAlsLearner(learning, settings.als)
-        return WalkLearner(learning, ("gramian_user", "gramian_item"), penalties=_penalties(settings))
+        return WalkLearner(learning, ("gramian_user", "gramian_item"), penalties=penalties_of(settings))
     if explicit:
         return ExplicitSgdLearner(learning, _rates(settings))
     sampling = Sampling(settings.sgd.negatives, settings.sgd.recent_share, learning.seed)
     return WalkLearner(learning, ("recent", "recent_state"), descent=Descent(_rates(settings), sampling))
 
 
-def _penalties(settings: LearnerSettings) -> als.Penalties:
+def penalties_of(settings: LearnerSettings) -> als.Penalties:
+    """How a user is solved by ALS."""
     learning, config = settings.learning, settings.als
     return als.Penalties(config.alpha, config.reg, config.reg_exponent, learning.norm_max, learning.nonneg)
 

@@ -24,6 +24,7 @@ PROGRAM = (
     "stream/learning/*.py",
     "stream/walk/*.py",
     "stream/evaluation/*.py",
+    "stream/drift/*.py",
     *(
         f"stream/{name}.py"
         for name in (

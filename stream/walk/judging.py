@@ -9,7 +9,8 @@ from state.scoring import blend, factors, neighbours, popularity
 from state.scoring.blend import Catalogue, Known
 from state.scoring.dislikes import disliked_of, push_down
 from stream.evaluation.ranking import candidates, count_loss, middle_rank, softmax_loss
-from stream.walk.values import Items, Room, Scalars, Shared, Users, Walked
+from stream.walk.comparing import compare
+from stream.walk.values import BASELINE, LIVE, Items, Room, Scalars, Shared, Users, Walked
 
 REFRESH_EVENTS = 100
 """Popularity in the live score is brought up to date this often; every 1,000 events loses 2 to 6 %."""
@@ -122,6 +123,7 @@ def judge(
     walked.warm[e] = True
     walked.ranks[e, 0] = middle_rank(scores, item, candidate)
     walked.losses[e, 0] = softmax_loss(scores, item, candidate, shared.calibrations[0])
+    compare(e, LIVE, item, scores, False, shared, room, walked)
     catalogue, models = items.catalogue, len(shared.calibrations)
     if models > 1:
         popularity.present(
@@ -129,6 +131,7 @@ def judge(
         )
         walked.ranks[e, 1] = middle_rank(scores, item, candidate)
         walked.losses[e, 1] = count_loss(scores, item, candidate, shared.calibrations[1])
+        compare(e, BASELINE, item, scores, True, shared, room, walked)
     if models > 2:
         neighbours.directed_scores(catalogue.lists, catalogue.counts[:, popularity.EVER], last, scores)
         walked.ranks[e, 2] = middle_rank(scores, item, candidate)

@@ -24,6 +24,10 @@ The last needs lists of neighbours, which the blend alone has; fewer are the fir
 """
 
 
+COMPARED = LIVE, FROZEN, BASELINE = range(3)
+"""Models that are compared event by event, on the candidates that all of them know; see `Frozen`."""
+
+
 class Options(NamedTuple):
     """What is done.
 
@@ -117,6 +121,35 @@ def no_scalars(items_max: int) -> Scalars:
     return Scalars(np.empty(items_max, np.float64), np.empty(items_max, np.float64), np.full(2, -1, np.int64))
 
 
+class Frozen(NamedTuple):
+    """The n items of a kept version, by which users are ranked whose history is the present one.
+
+    `catalogue`, `biases` float32 [n] and `interactions` int32 [n] as they were at `clock`; `weights` of the
+    ranking score, and what popularity adds to it: `scalars` float64 [n]. A user is folded in by ALS with
+    `penalties` and `recency`, against the `gramian` int64 [r, r] of the items.
+    """
+
+    catalogue: Catalogue
+    biases: F32
+    interactions: I32
+    clock: int
+    weights: F64
+    scalars: F64
+    gramian: I64
+    penalties: als.Penalties
+    recency: float
+
+
+class Comparison(NamedTuple):
+    """The live model beside others: `frozen`, of no items where there is no version yet, and popularity.
+
+    `calibrations` float64 [3, 3] of `COMPARED`, or [0, 3] where nothing is compared.
+    """
+
+    frozen: Frozen
+    calibrations: F64
+
+
 class Shared(NamedTuple):
     """Arrays of which there is one. `born` int64 [2] is how many users and items have had an event.
 
@@ -131,10 +164,13 @@ class Shared(NamedTuple):
     learnt: Weights
     of_newcomers: Weights
     calibrations: F64
+    comparison: Comparison
     scalars: Scalars
 
 
-def shared_of(model: Model, born: tuple[int, int], calibrations: F64, scalars: Scalars) -> Shared:
+def shared_of(
+    model: Model, born: tuple[int, int], calibrations: F64, comparison: Comparison, scalars: Scalars
+) -> Shared:
     """Those of a model."""
     values = model.globals
     return Shared(
@@ -146,6 +182,7 @@ def shared_of(model: Model, born: tuple[int, int], calibrations: F64, scalars: S
         Weights(values["weights"], values["curvature"]),
         Weights(values["newcomer_weights"], values["newcomer_curvature"]),
         calibrations,
+        comparison,
         scalars,
     )
 
@@ -168,10 +205,12 @@ class Walked(NamedTuple):
 
     `kept` bool [n]: all but a `remove` of what nobody remembers; `strengths` float32 [n], for a `remove`
     that of the like taken back. Of likes that were ranked: `warm` bool [n], whether user and item were known;
-    `ranks` (infinite for a miss) and log `losses` (NaN for a miss) float64 [n, models], else NaN. `clocks`
-    int64 [n] before each event; `refused` int64 [codes]: updates by code of `refusal`; `touched` uint8
-    [items]: 1 for items that SGD has moved, [0] without it; and the first `steps`[0] steps on lists of
-    neighbours: `owners` int64, `others` uint32, `forward` and `backward` int8.
+    `ranks` (infinite for a miss) and log `losses` (NaN for a miss) float64 [n, models], else NaN. `compared`
+    float64 [n, 3, 2]: of likes ranked and known to all models of `COMPARED`, log loss and reciprocal rank
+    among the items known to all; NaN for `FROZEN` where there is no version. `clocks` int64 [n] before each
+    event; `refused` int64 [codes]: updates by code of `refusal`; `touched` uint8 [items]: 1 for items that
+    SGD has moved, [0] without it; and the first `steps`[0] steps on lists of neighbours: `owners` int64,
+    `others` uint32, `forward` and `backward` int8.
     """
 
     kept: Mask
@@ -179,6 +218,7 @@ class Walked(NamedTuple):
     warm: Mask
     ranks: F64
     losses: F64
+    compared: F64
     clocks: I64
     refused: I64
     touched: U8
@@ -189,8 +229,15 @@ class Walked(NamedTuple):
     backward: I8
 
 
-def nothing_walked(count: int, items: int, models: int, options: Options) -> Walked:
-    """Room for what comes of `count` events, judged by so many `models`, and does to so many `items`."""
+LOSS, RECIPROCAL_RANK = range(2)
+"""Places of the last axis of `Walked.compared`."""
+
+
+def nothing_walked(count: int, items: int, models: int, compared: int, options: Options) -> Walked:
+    """Room for what comes of `count` events, judged by so many `models`, and does to so many `items`.
+
+    So many models are `compared`: all or none.
+    """
     steps = count * STEPS if options.blends else 0
     return Walked(
         np.ones(count, np.bool_),
@@ -198,6 +245,7 @@ def nothing_walked(count: int, items: int, models: int, options: Options) -> Wal
         np.zeros(count, np.bool_),
         np.full((count, models), np.nan),
         np.full((count, models), np.nan),
+        np.full((count, compared, 2), np.nan),
         np.zeros(count, np.int64),
         np.zeros(refusal.CODES, np.int64),
         np.zeros(items if options.descends else 0, np.uint8),
@@ -210,9 +258,15 @@ def nothing_walked(count: int, items: int, models: int, options: Options) -> Wal
 
 
 class Room(NamedTuple):
-    """Scratch of one pass: of solves, of one ranking ([items] each)."""
+    """Scratch of one pass: of solves, of one ranking ([items] each), and of one user folded in.
+
+    `folded` float32 [1, r].
+    """
 
     of_users: als.Scratch
     of_items: als.Scratch
+    of_folded: als.Scratch
     scores: F64
     candidate: Mask
+    common: Mask
+    folded: F32

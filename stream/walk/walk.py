@@ -24,12 +24,14 @@ from stream.events import Learnable
 from stream.learning import als
 from stream.learning import blend as learning
 from stream.learning.recent import recent_of
+from stream.walk.comparing import compare_frozen, find_common
 from stream.walk.descending import prefetch
 from stream.walk.entering import enter
 from stream.walk.judging import judge_by_blend, judge_by_factors, judge_for_newcomer
 from stream.walk.solving import solve_items
 from stream.walk.values import (
     Chosen,
+    Comparison,
     Items,
     Options,
     Pending,
@@ -71,6 +73,7 @@ class Walk:
         events: Learnable,
         chosen: Chosen,
         calibrations: F64,
+        comparison: Comparison,
         born: tuple[int, int],
         ends: I64,
         learns: bool,
@@ -78,7 +81,8 @@ class Walk:
         """Rank and, if it `learns`, learn the events, whose rows are resident.
 
         `born`: users and items there were before; after each of the numbers `ends` a micro-batch ends. As
-        many of `MODELS` are judged as there are `calibrations` float64 [models, 3], which learn from that.
+        many of `MODELS` are judged as there are `calibrations` float64 [models, 3], which learn from that;
+        those of the `comparison` too.
         """
         model, count, options = self._model, len(events.users), self._options
         events.check(
@@ -89,14 +93,16 @@ class Walk:
             assert choice.dtype == np.bool_
             assert choice.shape == events.users.shape
         self.is_due = not (len(ends) and ends[-1] == count)
-        walked = nothing_walked(count, model.item_count, len(calibrations), options)
+        walked = nothing_walked(
+            count, model.item_count, len(calibrations), len(comparison.calibrations), options
+        )
         walk(
             events,
             chosen,
             ends,
             users_of(model, count),
             items_of(model, count if options.keeps_item_history else 0, self._place),
-            shared_of(model, born, calibrations, self.scalars),
+            shared_of(model, born, calibrations, comparison, self.scalars),
             self._pending,
             options,
             learns,
@@ -144,12 +150,19 @@ def walk(
 def _room(users: Users, items: Items, shared: Shared, options: Options, chosen: Chosen) -> Room:
     rank = users.vectors.shape[1]
     longest = max(users.histories.most, items.histories.most) if options.solves else 0
+    frozen, most_items = shared.comparison.frozen, _most_items(shared, chosen)
+    folds_in = len(frozen.interactions) > 0 and most_items > 0
     room = Room(
         als.scratch(rank, longest),
         als.scratch(rank, longest),
-        np.empty(_most_items(shared, chosen), np.float64),
-        np.empty(_most_items(shared, chosen), np.bool_),
+        als.scratch(rank, users.histories.most if folds_in else 0),
+        np.empty(most_items, np.float64),
+        np.empty(most_items, np.bool_),
+        np.empty(most_items, np.bool_),
+        np.empty((1, rank), np.float32),
     )
+    if folds_in:
+        als.set_base(room.of_folded, frozen.gramian, frozen.penalties.alpha)
     if options.solves:
         als.set_base(room.of_users, shared.gramian_item, options.penalties.alpha)
     return room
@@ -197,8 +210,11 @@ def _like(
     teaches = learns and options.blends and chosen.teaches[e]
     if not chosen.ranked[e] and not teaches:
         return
+    if chosen.ranked[e]:
+        find_common(item, excluded, items, shared, room)
     if not options.blends:
         judge_by_factors(e, user, item, excluded, users, items, shared, room, walked)
+        compare_frozen(e, item, events, users, items, shared, options, room, walked)
         return
     catalogue, clock = items.catalogue, shared.clock[0]
     gap_ms = events.times_ms[e] - users.last_event_ms[user]
@@ -207,6 +223,7 @@ def _like(
     )
     if chosen.ranked[e]:
         judge_by_blend(e, item, excluded, known, items, shared, room, walked)
+        compare_frozen(e, item, events, users, items, shared, options, room, walked)
     if teaches:
         learning.learn(
             shared.learnt,

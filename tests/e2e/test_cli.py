@@ -41,6 +41,7 @@ COMMANDS = (
     "dlq",
     "state",
     "control",
+    "drift",
     "doctor",
     "explain-factors",
 )
@@ -298,6 +299,18 @@ def test_inspect_shows_where_the_store_stands(learnt: Place):
     assert sum(interactions) == EVENTS + 2
     assert (facts["users_flushed"], facts["items_flushed"]) == (50, len({i * i % 31 for i in range(EVENTS)}))
     assert facts["identity"]["rank"] == 8
+
+
+def test_drift_shows_how_the_live_model_does_beside_others(learnt: Place):
+    facts = learnt.json("drift", "show")
+    (window,) = facts["windows"]
+    assert (window["name"], facts["frozen_version"]) == ("current", None)
+    assert 0 < window["events"] == facts["compared"] < EVENTS
+    assert 0 < window["models"]["live"]["reciprocal_rank"] <= 1
+    assert window["models"]["frozen"]["log_loss"] is None
+    lines = learnt.run("drift", "show").stdout.splitlines()
+    assert lines[0] == f"compared: {facts['compared']}"
+    assert [line.split("\t")[5] for line in lines[2:]] == ["model", "live", "frozen", "baseline"]
 
 
 def test_factors_are_explained_by_their_top_items(learnt: Place):

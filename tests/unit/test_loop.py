@@ -3,6 +3,7 @@
 import threading
 import time
 
+import numpy as np
 import pytest
 from memory_log import MemoryLog, MemorySink, MemorySource
 from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_directory, small_settings
@@ -17,6 +18,7 @@ from state.errors import (
     TopicMissingError,
     TransactionOpenError,
 )
+from state.evidence import KEPT
 from state.memory import MemoryStore
 from state.rocksdb.writer import RocksWriter
 from state.store import LOG_MEMO, Commit, TopicPartition
@@ -548,3 +550,20 @@ def test_refused_updates_are_warned_about_with_what_to_do():
     [warning] = [entry for entry in logs if entry["event"] == "updates refused"]
     assert "updates refused, rows kept as they were: norm" in warning["problem"]
     assert "learning.norm_max" in warning["problem"]
+
+
+def test_a_version_to_compare_with_is_kept_and_loaded_while_learning_goes_on(tmp_path):
+    learner = Learner(ranking={"repeats": True})
+    learner.settings = in_directory(learner.settings, tmp_path)
+    learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
+    learner.publish(KEPT + 500)
+    with Running(learner.loop()) as running:
+        wait_until(lambda: running.loop.engine.monitor.version)
+        learner.publish(100, start=KEPT + 500)
+        wait_until(lambda: sum(learner.store.head().offsets.values()) == KEPT + 600)
+    latest = running.loop.engine.model.evidence.latest()[-1]
+    assert latest["version"] == learner.store.head().version.batch_seq > 0
+    assert np.isfinite(latest["losses"]).all()
+    with Running(learner.loop()) as again:
+        wait_until(lambda: again.loop.engine.monitor.version == latest["version"])
+    learner.store.close()

@@ -8,6 +8,7 @@ from streams import random_likes, settings, stream
 from state.memory import MemoryStore
 from state.scoring import popularity
 from state.scoring.popularity import EVER
+from stream.drift.frozen import no_comparison
 from stream.engine import Engine
 from stream.evaluation.experts import Blend, Query
 from stream.events import Learnable
@@ -180,7 +181,8 @@ def test_the_door_refuses_what_the_walk_would_read_wrongly(name, value):
     def door(events, ranked):
         chosen = Chosen(ranked, np.zeros(2, np.bool_), cold=False)
         calibrations = np.zeros((len(MODELS), 3))
-        Walk(model, options)(events, chosen, calibrations, (0, 0), none[:1], learns=False)
+        judges = calibrations, no_comparison()
+        Walk(model, options)(events, chosen, *judges, (0, 0), none[:1], learns=False)
 
     whole = Learnable(
         none, none, np.zeros(2, np.float32), none.astype(np.bool_), none.astype(np.uint64), none

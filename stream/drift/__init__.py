@@ -1,0 +1,1 @@
+"""Drift: whether the model went wrong, and what to do about it."""

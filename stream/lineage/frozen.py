@@ -1,0 +1,76 @@
+"""Loads a version aside, so that the live model can be compared with it while learning goes on."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import structlog
+
+from state import kinds
+from state.errors import StoreError
+from state.model import Model
+from state.rocksdb.directory import Directory
+from state.rocksdb.reader import RocksReader
+from state.rocksdb.versions import Versions
+from state.store import VersionId
+from stream.config import LearnerSettings
+from stream.drift.frozen import frozen_of
+from stream.learning.learner import penalties_of
+from stream.walk.values import Frozen
+
+NEEDED = (kinds.ITEMS, kinds.GLOBALS, kinds.NEIGHBOURS)
+
+log = structlog.get_logger("livefactor.learner")
+
+
+class FrozenLoader:
+    """Loads one version at a time, in a thread."""
+
+    def __init__(self, settings: LearnerSettings) -> None:
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(1, "frozen")
+        self._loading: tuple[VersionId, Future[Frozen]] | None = None
+
+    @property
+    def loading(self) -> bool:
+        """Whether a version is on its way, or has come and was not taken."""
+        return self._loading is not None
+
+    def begin(self, version: VersionId) -> None:
+        """Load a version, unless it is the empty state; it takes the place of one that is on its way."""
+        if version.batch_seq:
+            self._loading = version, self._thread.submit(load_frozen, self._settings, version)
+
+    def take(self) -> tuple[VersionId, Frozen] | None:
+        """The version that has been loaded, once; None while there is none, or where it cannot be used."""
+        if self._loading is None or not self._loading[1].done():
+            return None
+        (version, loaded), self._loading = self._loading, None
+        try:
+            return version, loaded.result()
+        except StoreError as error:
+            log.warning("not compared with a version", version=str(version), problem=str(error))
+            return None
+
+    def close(self) -> None:
+        """Wait for what is being loaded."""
+        self._thread.shutdown(cancel_futures=True)
+
+
+def load_frozen(settings: LearnerSettings, version: VersionId) -> Frozen:
+    """The items of a version. Raises StoreError if it is gone, damaged or of another shape."""
+    state, learning = settings.state, settings.learning
+    versions = Versions(Directory(state.directory))
+    kept = next((found for found in versions.all() if found.id == version), None)
+    if kept is None:
+        raise StoreError(f"version {version} is no longer kept in {state.directory / 'versions'}")
+    reader = RocksReader(state.directory, versions.database(kept))
+    try:
+        rank = reader.identity().get("rank")
+        if rank != learning.rank:
+            raise StoreError(f"version {version} has rank {rank}, the model {learning.rank}")
+        model = Model(learning.rank, state.items_max + 1, state.items_max, state.history_max, 0)
+        for kind in NEEDED:
+            for rows in reader.scan(kind.code):
+                model.apply(rows)
+        return frozen_of(model, penalties_of(settings), settings.als.recency)
+    finally:
+        reader.close()
