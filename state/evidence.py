@@ -54,6 +54,10 @@ class Evidence:
         """All that are kept, oldest first."""
         return self._ring[self._numbers(0) % KEPT]
 
+    def is_all_about(self, version: int) -> bool:
+        """Whether the ring is full and every record has this version."""
+        return self.added >= KEPT and bool((self._ring["version"] == version).all())
+
     def take_changed(self) -> Rows:
         """Records added since the last call."""
         numbers, self._journalled = self._numbers(self._journalled), self.added

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 
 from state.arrays import F64, Mask
-from state.evidence import KEPT, RECORD, Evidence
+from state.evidence import RECORD, Evidence
 from state.model import Model
 from state.store import DRIFT_MEMO, PREQUENTIAL_MEMO
 from stream.config import LearnerSettings
@@ -40,8 +40,7 @@ class Monitor:
     @property
     def outgrown(self) -> bool:
         """Whether all evidence that is kept is about the present version: it is time for another."""
-        versions = self._evidence.latest()["version"]
-        return len(versions) == KEPT and bool((versions == self.version).all())
+        return self._evidence.is_all_about(self.version)
 
     def freeze(self, version: int, frozen: Frozen) -> None:
         """Compare with a version from now on: the state of the micro-batch `version`."""

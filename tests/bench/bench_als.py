@@ -9,14 +9,11 @@ Streams: MovieLens 100K where it is available, and a synthetic one of 200 k even
 """
 
 import argparse
-import csv
-import gzip
 import json
 import os
 import sys
 import time
 from collections import deque
-from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -24,7 +21,7 @@ import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from processes import service, warm_up
 from scipy.sparse import csr_matrix
-from workload import DATA, KafkaBroker, Stream, fill, load_average, uniform
+from workload import KafkaBroker, Stream, fill, load_average, movielens, uniform
 
 RANK = 32
 HISTORY_MAX = 100
@@ -41,19 +38,6 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--peer-events", type=int, default=4_000, help="that `implicit` is timed on")
     return parser.parse_args()
-
-
-def movielens(events: int) -> Stream | None:
-    """Ratings in order of time; None where the data is not available."""
-    path = Path(DATA) / "movielens-100k" / "events.csv.gz"
-    if not path.exists():
-        return None
-    with gzip.open(path, "rt") as file:
-        rows = [
-            (int(row["user_id"]), int(row["item_id"]), float(row["value"])) for row in csv.DictReader(file)
-        ]
-    users, items, values = (np.array(column) for column in zip(*rows[:events], strict=True))
-    return Stream(users, items, values)
 
 
 class Histories:

@@ -4,6 +4,8 @@ Users are uniform (or each as often as the others), items follow Zipf's law with
 ratings from 0.5 to 5: protobuf records of about 35 bytes with the user as key.
 """
 
+import csv
+import gzip
 import os
 import sys
 import time
@@ -21,7 +23,7 @@ from state.arrays import F64, I64
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from kafka_broker import KafkaBroker as KafkaBroker
-from realdata import ROOT as DATA  # noqa: F401
+from realdata import ROOT as DATA
 
 CHUNK = 10_000
 QUEUED_MAX = 200_000
@@ -70,6 +72,19 @@ def records(stream: Stream) -> Iterator[tuple[bytes, bytes]]:
         name = f"u{user}"
         interaction = Interaction(user_id=name, item_id=f"i{item}", event_type="rate", value=value)
         yield name.encode(), interaction.SerializeToString()
+
+
+def movielens(events: int) -> Stream | None:
+    """Ratings in order of time; None where the data is not available."""
+    path = Path(DATA) / "movielens-100k" / "events.csv.gz"
+    if not path.exists():
+        return None
+    with gzip.open(path, "rt") as file:
+        rows = [
+            (int(row["user_id"]), int(row["item_id"]), float(row["value"])) for row in csv.DictReader(file)
+        ]
+    users, items, values = (np.array(column) for column in zip(*rows[:events], strict=True))
+    return Stream(users, items, values)
 
 
 def fill(bootstrap: str, topic: str, stream: Stream) -> float:

@@ -36,6 +36,19 @@ def test_the_ring_keeps_the_latest_and_its_rows_bring_them_back(portions):
     assert len(copy.take_changed()) == 0
 
 
+def test_a_full_ring_may_be_all_about_one_version():
+    evidence, made = Evidence(), records(KEPT)
+    made["version"] = 7
+    evidence.add(made[1:])
+    assert not evidence.is_all_about(7)
+    evidence.add(made[:1])
+    assert evidence.is_all_about(7)
+    made["version"] = 8
+    evidence.add(made[:1])
+    assert not evidence.is_all_about(7)
+    assert not evidence.is_all_about(8)
+
+
 @pytest.mark.parametrize("rows", [{0: b"short"}, {KEPT: bytes(RECORD.itemsize)}])
 def test_damaged_records_are_named(rows):
     with pytest.raises(StoreCorruptError, match="compared losses"):
