@@ -76,7 +76,8 @@ class Evidence:
         if len(rows.data) != RECORD.itemsize * len(rows) or (rows.ordinals >= KEPT).any():
             raise StoreCorruptError(
                 f"{len(rows)} records of compared losses have {len(rows.data)} bytes, not "
-                f"{RECORD.itemsize} each: the store is damaged or newer than the program"
+                f"{RECORD.itemsize} each: the store is damaged or newer than the program; "
+                "restore a checkpoint or use the version that wrote it"
             )
         self._ring[rows.ordinals] = rows.data.view(RECORD)
         self.added = self._journalled = int(self._ring["number"].max())

@@ -67,8 +67,7 @@ class Kind(Generic[P_co]):
     `create` makes the part that keeps them. `resident`: all of them are read when a store is opened; others
     come when they are needed. `by_id`: rows carry ids, and are digested in their order instead of that of
     ordinals; `digested`: whether log and schedule give the same bits again. `served`: whether a scorer holds
-    them. `steps`: the code under which the journal has steps of
-    them, if it has.
+    them. `steps`: the code under which the journal has steps of them, if it has.
     """
 
     code: int

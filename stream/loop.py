@@ -202,7 +202,8 @@ class Loop:
 
     def _keep_when_due(self) -> None:
         """Keep a version where the last is too old to verify from, or to compare with."""
-        outgrown = self.engine.monitor.outgrown and not self._frozen.loading
+        can_load = not self._frozen.loading and not self._frozen.failed
+        outgrown = can_load and self.engine.monitor.outgrown
         if outgrown or version_is_due(self.engine):
             keep_version(self.engine, "comparison" if outgrown else "schedule")
             self._frozen.begin(self._store.head().version)

@@ -77,7 +77,7 @@ class Evaluator(Protocol):
     def record(
         self, walked: Walked, events: Learnable, origins: Origins, learnt: Learnable, predictions: F64
     ) -> None:
-        """How a batch was ranked, and what was predicted of the events learnt: float64 [m], or [0]."""
+        """How a batch of events was ranked, and what was predicted of those learnt: float64 [m], or [0]."""
         ...
 
 

@@ -22,14 +22,16 @@ FORMAT = 1
 class Monitor:
     """The `Evaluator` of the service; part of the state, so a crash neither loses nor repeats evidence.
 
-    `version` is the micro-batch of the frozen model's version, 0 where there is none yet.
+    `compares`: there is evidence to be had. `version` is the micro-batch of the frozen model's version, 0
+    where there is none yet.
     """
 
     cold = False
 
     def __init__(self, prequential: Prequential, evidence: Evidence, settings: LearnerSettings) -> None:
         self._prequential, self._evidence = prequential, evidence
-        self.comparison: Comparison = first_comparison() if settings.compares else no_comparison()
+        self.compares = settings.compares
+        self.comparison: Comparison = first_comparison() if self.compares else no_comparison()
         self.version = 0
 
     @property
@@ -40,7 +42,7 @@ class Monitor:
     @property
     def outgrown(self) -> bool:
         """Whether all evidence that is kept is about the present version: it is time for another."""
-        return self._evidence.is_all_about(self.version)
+        return self.compares and self._evidence.is_all_about(self.version)
 
     def freeze(self, version: int, frozen: Frozen) -> None:
         """Compare with a version from now on: the state of the micro-batch `version`."""
@@ -55,7 +57,7 @@ class Monitor:
     ) -> None:
         """Add what came of a batch to the measurements and to the evidence."""
         self._prequential.record(walked, predictions, learnt)
-        if not len(self.comparison.calibrations):
+        if not self.compares:
             return
         compared = np.flatnonzero(~np.isnan(walked.compared[:, 0, LOSS]))
         records = np.zeros(len(compared), RECORD)
@@ -71,7 +73,7 @@ class Monitor:
         if not self._prequential.take_changed():
             return {}
         memos = {PREQUENTIAL_MEMO: self._prequential.pack()}
-        if len(self.comparison.calibrations):
+        if self.compares:
             memo = {"format": FORMAT, "calibrations": self.comparison.calibrations.tolist()}
             memos[DRIFT_MEMO] = orjson.dumps(memo)
         return memos
@@ -81,6 +83,5 @@ class Monitor:
         if PREQUENTIAL_MEMO in memos:
             self._prequential.restore(memos[PREQUENTIAL_MEMO])
         stored = orjson.loads(memos.get(DRIFT_MEMO, b"{}"))
-        learnt = self.comparison.calibrations
-        if len(learnt) and stored.get("format") == FORMAT:
-            learnt[:] = np.array(stored["calibrations"], np.float64)
+        if self.compares and stored.get("format") == FORMAT:
+            self.comparison.calibrations[:] = np.array(stored["calibrations"], np.float64)

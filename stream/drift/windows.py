@@ -7,9 +7,7 @@ import numpy as np
 
 from state.arrays import F64, I64
 from state.evidence import Comparisons
-
-MODELS = ("live", "frozen", "baseline")
-"""Names of `stream.walk.values.COMPARED`."""
+from stream.walk.values import COMPARED
 
 CURRENT_EVENTS = 1_000
 """The latest of the events compared are the current window; all others that are kept are the reference."""
@@ -68,7 +66,7 @@ def _window(name: str, records: Comparisons) -> Window:
         len(of_users[0]),
         {
             model: _losses(*(values[~np.isnan(values[:, column]), column] for values in of_users))
-            for column, model in enumerate(MODELS)
+            for column, model in enumerate(COMPARED)
         },
     )
 

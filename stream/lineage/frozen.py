@@ -22,10 +22,13 @@ log = structlog.get_logger("livefactor.learner")
 
 
 class FrozenLoader:
-    """Loads one version at a time, in a thread."""
+    """Loads one version at a time, in a thread.
+
+    `failed`: the last one could not be used.
+    """
 
     def __init__(self, settings: LearnerSettings) -> None:
-        self._settings = settings
+        self._settings, self.failed = settings, False
         self._thread = ThreadPoolExecutor(1, "frozen")
         self._loading: tuple[VersionId, Future[Frozen]] | None = None
 
@@ -36,7 +39,8 @@ class FrozenLoader:
 
     def begin(self, version: VersionId) -> None:
         """Load a version, unless it is the empty state; it takes the place of one that is on its way."""
-        if version.batch_seq:
+        if version.batch_seq and self._settings.compares:
+            self.failed = False
             self._loading = version, self._thread.submit(load_frozen, self._settings, version)
 
     def take(self) -> tuple[VersionId, Frozen] | None:
@@ -46,7 +50,8 @@ class FrozenLoader:
         (version, loaded), self._loading = self._loading, None
         try:
             return version, loaded.result()
-        except StoreError as error:
+        except (StoreError, OSError) as error:
+            self.failed = True
             log.warning("not compared with a version", version=str(version), problem=str(error))
             return None
 

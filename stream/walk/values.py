@@ -24,7 +24,8 @@ The last needs lists of neighbours, which the blend alone has; fewer are the fir
 """
 
 
-COMPARED = LIVE, FROZEN, BASELINE = range(3)
+COMPARED = ("live", "frozen", "baseline")
+LIVE, FROZEN, BASELINE = range(len(COMPARED))
 """Models that are compared event by event, on the candidates that all of them know; see `Frozen`."""
 
 

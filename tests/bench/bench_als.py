@@ -11,7 +11,6 @@ Streams: MovieLens 100K where it is available, and a synthetic one of 200 k even
 import argparse
 import json
 import os
-import sys
 import time
 from collections import deque
 
@@ -21,7 +20,7 @@ import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from processes import service, warm_up
 from scipy.sparse import csr_matrix
-from workload import KafkaBroker, Stream, fill, load_average, movielens, uniform
+from workload import KafkaBroker, Stream, fill, load_average, real_and_synthetic
 
 RANK = 32
 HISTORY_MAX = 100
@@ -94,18 +93,12 @@ def figure(name: str, stream: Stream, bootstrap: str, peer_events: int) -> dict[
 
 def main() -> None:
     wanted = options()
-    streams = {
-        "MovieLens 100K": movielens(wanted.events),
-        f"{wanted.events:,} synthetic events": uniform(wanted.users, wanted.items, wanted.events, seed=1),
-    }
-    figures = []
+    streams = real_and_synthetic(wanted.users, wanted.items, wanted.events)
     with KafkaBroker() as broker:
         warm_up(broker.bootstrap, *LEARNING)
-        for name, stream in streams.items():
-            if stream is None:
-                print(f"{name} is left out: set LIVEFACTOR_TEST_DATA to the folder with it", file=sys.stderr)
-            else:
-                figures.append(figure(name, stream, broker.bootstrap, wanted.peer_events))
+        figures = [
+            figure(name, stream, broker.bootstrap, wanted.peer_events) for name, stream in streams.items()
+        ]
     print(json.dumps(figures))
 
 

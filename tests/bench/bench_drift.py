@@ -10,10 +10,9 @@ is kept every 100 micro-batches, so that a frozen model is compared for most of 
 import argparse
 import json
 import statistics
-import sys
 
 from processes import service, warm_up
-from workload import KafkaBroker, Speed, Stream, fill, load_average, movielens, uniform
+from workload import KafkaBroker, Speed, Stream, fill, load_average, real_and_synthetic
 
 LEARNING = ("learning.algorithm=als", "learning.batch_records_max=200", "state.base_interval_batches=100")
 
@@ -57,18 +56,10 @@ def figure(name: str, stream: Stream, bootstrap: str, rounds: int) -> dict[str, 
 
 def main() -> None:
     wanted = options()
-    streams = {
-        "MovieLens 100K": movielens(100_000),
-        f"{wanted.events:,} synthetic events": uniform(wanted.users, wanted.items, wanted.events, seed=1),
-    }
-    figures = []
+    streams = real_and_synthetic(wanted.users, wanted.items, wanted.events)
     with KafkaBroker() as broker:
         warm_up(broker.bootstrap, *LEARNING)
-        for name, stream in streams.items():
-            if stream is None:
-                print(f"{name} is left out: set LIVEFACTOR_TEST_DATA to the folder with it", file=sys.stderr)
-            else:
-                figures.append(figure(name, stream, broker.bootstrap, wanted.rounds))
+        figures = [figure(name, stream, broker.bootstrap, wanted.rounds) for name, stream in streams.items()]
     print(json.dumps(figures))
 
 

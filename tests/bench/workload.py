@@ -87,6 +87,15 @@ def movielens(events: int) -> Stream | None:
     return Stream(users, items, values)
 
 
+def real_and_synthetic(users: int, items: int, events: int) -> dict[str, Stream]:
+    """MovieLens 100K, at most so many events of it, where it is available; and a uniform stream."""
+    real = movielens(events)
+    if real is None:
+        print("MovieLens is left out: set LIVEFACTOR_TEST_DATA to the folder with it", file=sys.stderr)
+    synthetic = {f"{events:,} synthetic events": uniform(users, items, events, seed=1)}
+    return synthetic if real is None else {"MovieLens 100K": real, **synthetic}
+
+
 def fill(bootstrap: str, topic: str, stream: Stream) -> float:
     """Publish a stream as fast as it goes; seconds it took until everything was acknowledged."""
     return publish(bootstrap, topic, records(stream))

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import closing
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pipeline import Feed, event, in_directory, small_settings
 from state.errors import StoreError
 from state.rocksdb.writer import RocksWriter
 from state.store import VersionId
+from stream.config import DriftConfig
 from stream.drift.frozen import frozen_of
 from stream.engine import Engine
 from stream.learning.learner import penalties_of
@@ -29,7 +31,7 @@ def kept(tmp_path):
         learn(engine, feed, 0)
         keep_version(engine, "test")
         frozen = frozen_of(engine.model, penalties_of(settings), settings.als.recency)
-        copied = replace_arrays(frozen)
+        copied = deepcopy(frozen)
         learn(engine, feed, 7)
         yield settings, store.head().version, copied
 
@@ -38,13 +40,6 @@ def learn(engine, feed, shift):
     for n in range(4):
         pairs = [(f"u{m % 8}", f"i{(3 * m + n + shift) % 11}") for m in range(20)]
         engine.process([feed(*(event(user, item) for user, item in pairs))])
-
-
-def replace_arrays(value):
-    """A deep copy of nested named tuples of arrays."""
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    return type(value)(*map(replace_arrays, value)) if isinstance(value, tuple) else value
 
 
 def flat(value):
@@ -91,4 +86,12 @@ def test_what_cannot_be_used_is_said_and_left_alone(kept, fault, caplog, capsys)
     loader.begin(version)
     loader.close()
     assert loader.take() is None
+    assert loader.failed
     assert "not compared with a version" in capsys.readouterr().out + caplog.text
+
+
+def test_nothing_is_loaded_where_nothing_is_compared(kept):
+    settings, version, _ = kept
+    loader = FrozenLoader(settings.model_copy(update={"drift": DriftConfig(enabled=False)}))
+    loader.begin(version)
+    assert not loader.loading

@@ -567,3 +567,23 @@ def test_a_version_to_compare_with_is_kept_and_loaded_while_learning_goes_on(tmp
     with Running(learner.loop()) as again:
         wait_until(lambda: again.loop.engine.monitor.version == latest["version"])
     learner.store.close()
+
+
+def test_a_version_that_cannot_be_loaded_is_not_kept_over_and_over():
+    """A store in memory keeps no state under the names of its versions."""
+    learner = Learner(ranking={"repeats": True})
+    learner.publish(3 * KEPT)
+    loop = learner.until_end()
+    assert loop.engine.monitor.version == 0
+    assert len(learner.store.versions) == 1
+
+
+def test_a_full_ring_keeps_no_version_where_nothing_is_compared_any_more():
+    learner = Learner(ranking={"repeats": True}, learning={"batch_records_max": 2 * KEPT})
+    learner.publish(KEPT + 100)
+    learner.until_end()
+    kept = len(learner.store.versions)
+    learner.settings = small_settings(ranking={"repeats": True}, drift={"enabled": False})
+    learner.publish(50, start=KEPT + 100)
+    assert learner.until_end().engine.model.evidence.added >= KEPT
+    assert len(learner.store.versions) == kept
