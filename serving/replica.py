@@ -54,9 +54,7 @@ class Replica:
         entries = pending_entries(self.reader, head.flushed_through, head, self._overlay_bytes_max)
         if entries is None:
             return False
-        for code in self._resident:
-            for rows in self.reader.scan(code):
-                self._model.apply(rows)
+        self._model.load(self.reader, self._resident)
         self.apply(entries, head)
         return True
 

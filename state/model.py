@@ -13,7 +13,7 @@ from state.arrays import I64
 from state.errors import StoreCorruptError
 from state.kinds import Kind, Part, Sizes, SteppedPart
 from state.scoring.blend import Catalogue
-from state.store import JournalEntry, Rows
+from state.store import JournalEntry, Reader, Rows
 
 ALL_CODES = range(256)
 
@@ -82,6 +82,12 @@ class Model:
                 "the store is damaged or newer than the program; use the version that wrote it"
             )
         self.parts[rows.kind].apply(rows)
+
+    def load(self, reader: Reader, codes: Iterable[int]) -> None:
+        """Take over every row of these kinds that a row family has."""
+        for code in codes:
+            for rows in reader.scan(code):
+                self.apply(rows)
 
     def follow(self, entry: JournalEntry, codes: Container[int] = ALL_CODES) -> None:
         """Take over what one micro-batch changed, as far as its rows have one of these codes."""

@@ -73,10 +73,7 @@ class Engine:
 
     def _recover(self) -> None:
         head = self.store.head()
-        for kind in kinds.KINDS:
-            if kind.resident:
-                for rows in self.store.scan(kind.code):
-                    self.model.apply(rows)
+        self.model.load(self.store, [kind.code for kind in kinds.KINDS if kind.resident])
         self._first_new = self.model.next_ordinals
         self._dirty_rows = 0
         recovered = head.flushed_through

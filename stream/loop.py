@@ -338,13 +338,13 @@ class Loop:
 
     def _finish(self, stop: Event) -> None:
         self.engine.flush()
-        self._frozen.close()
         while not stop.is_set() and self._store.outbox_count:
             self._deliver()
             self._forget(self._sink.flush(OUTBOX_WAIT_MS))
         self._store.heartbeat(self._applied_through(()))
         self._store.sync()
         self._source.commit(self._store.head().offsets)
+        self._frozen.close()
         log.info("stopped", batch_seq=self._store.head().batch_seq, outbox=self._store.outbox_count)
 
     def _say(self, problem: str | None) -> None:

@@ -137,9 +137,9 @@ class Step:
             creating = wanted & ~interactions.remove & (not self.frozen)
             users, items = create_rows(model, self.learner, interactions, users, creating, batch_seq)
             known = np.flatnonzero(wanted & (users >= 0) & (items >= 0))
-            events = _learnable(records, interactions, users, items, strength, known)
+            origins = _origins(model, records, interactions, users, known)
+            events = _learnable(interactions, origins, users, items, strength, known)
             clock = model.clock
-            origins = _origins(model, records, interactions, events, known)
             changed = self._learn(events, origins, batch_seq, born, np.searchsorted(known, ends))
             learnt = model.clock - clock
         frozen = int(wanted.sum()) if self.frozen else 0
@@ -203,32 +203,29 @@ def _options(settings: LearnerSettings, learner: Learner) -> Options:
 
 
 def _learnable(
-    records: Records,
     interactions: Interactions,
+    origins: Origins,
     users: I64,
     items: I64,
     strength: F32,
     keep: I64,
 ) -> Learnable:
-    """The interactions `keep` int64 [n]."""
-    record = interactions.record[keep]
+    """The interactions `keep` int64 [n], which have these origins."""
     return Learnable(
         users[keep],
         items[keep],
         strength[keep],
         interactions.remove[keep],
-        position_hashes(records.partitions[record], records.offsets[record], interactions.part[keep]),
+        position_hashes(origins.partitions, origins.offsets, interactions.part[keep]),
         interactions.time_ms[keep],
     )
 
 
-def _origins(
-    model: Model, records: Records, interactions: Interactions, events: Learnable, keep: I64
-) -> Origins:
-    """Of the interactions `keep` int64 [n], which `events` are."""
+def _origins(model: Model, records: Records, interactions: Interactions, users: I64, keep: I64) -> Origins:
+    """Of the interactions `keep` int64 [n]; `users` are slots of all interactions' users."""
     record = interactions.record[keep]
-    users = model.users.index.ordinals[events.users]
-    return Origins(users, records.partitions[record], records.offsets[record])
+    ordinals = model.users.index.ordinals[users[keep]]
+    return Origins(ordinals, records.partitions[record], records.offsets[record])
 
 
 def _kept(events: Learnable, walked: Walked) -> Learnable:

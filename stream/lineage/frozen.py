@@ -16,7 +16,8 @@ from stream.drift.frozen import frozen_of
 from stream.learning.learner import penalties_of
 from stream.walk.values import Frozen
 
-NEEDED = (kinds.ITEMS, kinds.GLOBALS, kinds.NEIGHBOURS)
+NEEDED = (kinds.ITEMS.code, kinds.GLOBALS.code, kinds.NEIGHBOURS.code)
+"""Codes of the kinds that a frozen model is made of."""
 
 log = structlog.get_logger("livefactor.learner")
 
@@ -73,9 +74,7 @@ def load_frozen(settings: LearnerSettings, version: VersionId) -> Frozen:
         if rank != learning.rank:
             raise StoreError(f"version {version} has rank {rank}, the model {learning.rank}")
         model = Model(learning.rank, state.items_max + 1, state.items_max, state.history_max, 0)
-        for kind in NEEDED:
-            for rows in reader.scan(kind.code):
-                model.apply(rows)
+        model.load(reader, NEEDED)
         return frozen_of(model, penalties_of(settings), settings.als.recency)
     finally:
         reader.close()

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from state.arrays import F32, F64, U32
+from state.arrays import F32, F64, U32, Mask
 from state.maps import entries_of
 from state.scoring import blend, factors
 from state.scoring.dislikes import disliked_of, push_down
@@ -25,19 +25,15 @@ from stream.walk.values import (
 
 
 @numba.njit(cache=True)
-def find_common(item: int, excluded: U32, items: Items, shared: Shared, room: Room) -> None:
-    """Mark in `room.common` the candidates known to all models; none at all unless `item` is one of them."""
+def find_common(item: int, candidate: Mask, shared: Shared, room: Room) -> None:
+    """Mark in `room.common` what all models know of `candidate` bool [n]; nothing unless `item` is of it."""
     if not len(shared.comparison.calibrations):
         return
-    known = shared.comparison.frozen.interactions
-    common = room.common[: shared.born[1]]
-    for other in range(len(common)):
-        common[other] = items.interactions[other] > 0
+    known, common = shared.comparison.frozen.interactions, room.common[: len(candidate)]
+    common[:] = candidate
     if len(known):
         for other in range(len(common)):
             common[other] &= other < len(known) and known[other] > 0
-    for other in excluded:
-        common[other] = False
     if not common[item]:
         common[:] = False
 

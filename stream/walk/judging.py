@@ -9,7 +9,7 @@ from state.scoring import blend, factors, neighbours, popularity
 from state.scoring.blend import Catalogue, Known
 from state.scoring.dislikes import disliked_of, push_down
 from stream.evaluation.ranking import candidates, count_loss, middle_rank, softmax_loss
-from stream.walk.comparing import compare
+from stream.walk.comparing import compare, find_common
 from stream.walk.values import BASELINE, LIVE, Items, Room, Scalars, Shared, Users, Walked
 
 REFRESH_EVENTS = 100
@@ -120,6 +120,7 @@ def judge(
     count = shared.born[1]
     scores, candidate = room.scores[:count], room.candidate[:count]
     candidates(items.interactions, excluded, candidate)
+    find_common(item, candidate, shared, room)
     walked.warm[e] = True
     walked.ranks[e, 0] = middle_rank(scores, item, candidate)
     walked.losses[e, 0] = softmax_loss(scores, item, candidate, shared.calibrations[0])

@@ -24,7 +24,7 @@ from stream.events import Learnable
 from stream.learning import als
 from stream.learning import blend as learning
 from stream.learning.recent import recent_of
-from stream.walk.comparing import compare_frozen, find_common
+from stream.walk.comparing import compare_frozen
 from stream.walk.descending import prefetch
 from stream.walk.entering import enter
 from stream.walk.judging import judge_by_blend, judge_by_factors, judge_for_newcomer
@@ -210,8 +210,6 @@ def _like(
     teaches = learns and options.blends and chosen.teaches[e]
     if not chosen.ranked[e] and not teaches:
         return
-    if chosen.ranked[e]:
-        find_common(item, excluded, items, shared, room)
     if not options.blends:
         judge_by_factors(e, user, item, excluded, users, items, shared, room, walked)
         compare_frozen(e, item, events, users, items, shared, options, room, walked)

@@ -48,17 +48,9 @@ def frozen_scores(kept, engine, user, time_ms):
     history, strengths = model.users.history(user)
     known = kept.items.interactions[history] > 0
     history, strengths = history[known], strengths[known]
-    (pairs,) = (twins.interaction_weights([strengths.tolist()], config.recency),)
+    confidences, values = zip(*twins.interaction_weights([strengths.tolist()], config.recency), strict=True)
     y = kept.items.vectors[: kept.item_count]
-    solved = twins.solve_row(
-        y,
-        history,
-        [confidence for confidence, _ in pairs],
-        [value for _, value in pairs],
-        config.alpha,
-        config.reg,
-        config.reg_exponent,
-    )
+    solved = twins.solve_row(y, history, confidences, values, config.alpha, config.reg, config.reg_exponent)
     vector = solved.astype(np.float32)[None]
     scores = np.zeros(len(y))
     if engine.settings.ranking.model == "factors":
@@ -77,12 +69,11 @@ def expected(engine, kept, user_id, item_id, calibrations):
     """(log losses, reciprocal ranks) of frozen and baseline, before the event."""
     model = engine.model
     user, item = slot(model.users, user_id), slot(model.items, item_id)
-    common = (model.items.interactions > 0)[: kept.item_count] & (kept.items.interactions > 0)[
-        : kept.item_count
-    ]
+    count = kept.item_count
+    common = (model.items.interactions[:count] > 0) & (kept.items.interactions[:count] > 0)
     common[model.users.history(user)[0]] = False
-    ages = model.clock - model.items.counted_at[: kept.item_count]
-    popular = model.items.counts[: kept.item_count, COMMON] * 0.999**ages
+    ages = model.clock - model.items.counted_at[:count]
+    popular = model.items.counts[:count, COMMON] * 0.999**ages
     answers = (
         Answer(frozen_scores(kept, engine, user, 1_700_000_000_000), are_counts=False),
         Answer(popular, are_counts=True),

@@ -31,9 +31,9 @@ def kept(tmp_path):
         learn(engine, feed, 0)
         keep_version(engine, "test")
         frozen = frozen_of(engine.model, penalties_of(settings), settings.als.recency)
-        copied = deepcopy(frozen)
+        then = deepcopy(frozen)
         learn(engine, feed, 7)
-        yield settings, store.head().version, copied
+        yield settings, store.head().version, then
 
 
 def learn(engine, feed, shift):
