@@ -13,7 +13,7 @@ DEVELOP := $(VENV)/.develop
 
 # Numba's cache notices neither an edit of a function that a kernel calls from another file nor the mode it
 # compiles for: so each state of the sources, and each mode, has a cache of its own.
-KERNEL_FREE := $(foreach room,state/rocksdb stream/kafka stream/lineage,-not -path '$(room)/*')
+KERNEL_FREE := $(foreach room,state/rocksdb stream/drift stream/kafka stream/lineage,-not -path '$(room)/*')
 SOURCES := $(shell find state stream serving -name '*.py' $(KERNEL_FREE) | sort | xargs cat | sha256sum | cut -c1-12)
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.cache/numba/$(SOURCES)
 COMPILED := $(NUMBA_CACHE_DIR)/.compiled

@@ -12,6 +12,7 @@ from livefactor.commands import (
     dlq,
     doctor,
     drift,
+    drill,
     explain,
     learn,
     publish,
@@ -55,6 +56,7 @@ app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
 app.add_typer(control.app, name="control")
 app.add_typer(drift.app, name="drift")
+app.command()(drill.drill)
 app.command()(doctor.doctor)
 app.command()(explain.explain_factors)
 app.command()(settings.settings)

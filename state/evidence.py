@@ -12,8 +12,11 @@ from state.codec import EVIDENCE
 from state.errors import StoreCorruptError
 from state.store import Reader, Rows
 
-KEPT = 4_096
+KEPT = 16_384
 """Records in the ring."""
+
+OUTGROWN = 4_096
+"""Records about one version after which it is time for another."""
 
 RECORD = np.dtype(
     [
@@ -52,20 +55,25 @@ class Evidence:
 
     def latest(self) -> Comparisons:
         """All that are kept, oldest first."""
-        return self._ring[self._numbers(0) % KEPT]
+        return self.between(0, self.added)
 
-    def is_all_about(self, version: int) -> bool:
-        """Whether the ring is full and every record has this version."""
-        return self.added >= KEPT and bool((self._ring["version"] == version).all())
+    def between(self, after: int, through: int) -> Comparisons:
+        """Those kept of the records with numbers in (after, through], oldest first."""
+        return self._ring[self._numbers(after, through) % KEPT]
+
+    def has_outgrown(self, version: int) -> bool:
+        """Whether the latest records, `OUTGROWN` of them, all have this version."""
+        latest = self.between(self.added - OUTGROWN, self.added)
+        return len(latest) == OUTGROWN and bool((latest["version"] == version).all())
 
     def take_changed(self) -> Rows:
         """Records added since the last call."""
-        numbers, self._journalled = self._numbers(self._journalled), self.added
+        numbers, self._journalled = self._numbers(self._journalled, self.added), self.added
         return self._pack(numbers)
 
     def changed_since(self, batch_seq: int) -> Rows:
         """All of them: which have been flushed is not kept."""
-        return self._pack(self._numbers(0))
+        return self._pack(self._numbers(0, self.added))
 
     def changed_count(self, batch_seq: int) -> int:
         """None that a flush could put off."""
@@ -79,12 +87,16 @@ class Evidence:
                 f"{RECORD.itemsize} each: the store is damaged or newer than the program; "
                 "restore a checkpoint or use the version that wrote it"
             )
-        self._ring[rows.ordinals] = rows.data.view(RECORD)
+        records = rows.data.view(RECORD)
+        # Not where the row is: an earlier program may have kept fewer.
+        self._ring[records["number"] % KEPT] = records
         self.added = self._journalled = int(self._ring["number"].max())
 
-    def _numbers(self, after: int) -> I64:
-        """Of the records kept with a number above `after`, ascending."""
-        return np.arange(max(after, self.added - KEPT) + 1, self.added + 1)
+    def _numbers(self, after: int, through: int) -> I64:
+        """Of the records kept with a number in (after, through], ascending."""
+        numbers = np.arange(max(after, self.added - KEPT) + 1, through + 1)
+        kept: I64 = numbers[self._ring["number"][numbers % KEPT] == numbers]
+        return kept
 
     def _pack(self, numbers: I64) -> Rows:
         ordinals = np.sort(numbers % KEPT)

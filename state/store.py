@@ -23,6 +23,9 @@ PREQUENTIAL_MEMO, CONTROL_MEMO, FINGERPRINT_MEMO = "prequential", "control", "fi
 DRIFT_MEMO = "drift"
 """Name of the memo with what is known of drift beside the rows of `state.evidence`."""
 
+DRIFT_EVENTS_MEMO = "drift_events"
+"""Name of the memo with the latest drift events: a `DriftEvents`."""
+
 LOG_MEMO = "log"
 """Name of the memo that says which log offsets are of: a `stream.source.LogIdentity`."""
 

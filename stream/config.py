@@ -204,6 +204,14 @@ class DriftConfig(Section):
         description="Compare the live model with a frozen one and with popularity, on each event that "
         "`[prequential]` samples.",
     )
+    false_alarms_per_month: float = Field(
+        0.1, gt=0, le=1_000, description="How often chance alone may raise an alarm of each kind, at most."
+    )
+    cool_down_ms: int = Field(
+        3_600_000,
+        ge=0,
+        description="How long after an alarm no other is raised unless it is worse, by the times of events.",
+    )
 
 
 class LearnerSettings(Section):

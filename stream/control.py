@@ -1,6 +1,6 @@
 """Commands to the sole writer: read from the control topic like any record, answered by an event."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, Command, CommandResult
 from state.errors import RowsExhaustedError
 from state.store import CONTROL_MEMO, OutboxRecord
+from stream.cloud_events import cloud_event
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
 from stream.effects import Effects
@@ -113,13 +114,4 @@ def _answer(command: Command, control: Control, message: str, topic: str, batch_
         batch_seq=batch_seq,
         frozen=control.frozen,
     )
-    return OutboxRecord(topic, command.model.encode(), result.SerializeToString(), tuple(_headers(command)))
-
-
-def _headers(command: Command) -> Iterator[tuple[str, bytes]]:
-    """CloudEvents 1.0, binary mode over Kafka."""
-    yield "ce-specversion", b"1.0"
-    yield "ce-id", command.command_id.encode()
-    yield "ce-source", f"/livefactor/{command.model}".encode()
-    yield "ce-type", b"livefactor.v1.CommandResult"
-    yield "content-type", b"application/protobuf"
+    return cloud_event(topic, command.model, command.command_id, result)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from protos.events_pb2 import DriftEvent
 from state.errors import RowsExhaustedError
 from state.store import OutboxRecord, Rows
 from stream.events import Records
@@ -60,12 +61,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What records do to a store: rows of the journal, outgoing records, memos; and what is to be counted."""
+    """What records do to a store: rows of the journal, outgoing records, memos; and what is to be told.
+
+    `drift`: the drift events among the outgoing records.
+    """
 
     rows: tuple[Rows, ...] = ()
     outbox: tuple[OutboxRecord, ...] = ()
     memo: Mapping[str, bytes] = field(default_factory=dict)
     counts: Counts = Counts()
+    drift: tuple[DriftEvent, ...] = ()
 
     def __add__(self, other: "Effects") -> "Effects":
         return Effects(
@@ -73,6 +78,7 @@ class Effects:
             self.outbox + other.outbox,
             {**self.memo, **other.memo},
             self.counts + other.counts,
+            self.drift + other.drift,
         )
 
 

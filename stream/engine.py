@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import xxhash
 
+from protos.events_pb2 import DriftEvent
 from state import kinds
 from state.errors import RowsExhaustedError, StoreCorruptError
 from state.model import Model
@@ -29,11 +30,12 @@ FLUSH_SLICE_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one micro-batch was made of."""
+    """What one micro-batch was made of, and the drift events that came of it."""
 
     batch_seq: int
     records: int
     counts: Counts
+    drift: tuple[DriftEvent, ...] = ()
 
 
 class Engine:
@@ -50,7 +52,7 @@ class Engine:
             learning.rank, state.rows_max, state.items_max, state.history_max, settings.decode.event_ids_kept
         )
         self.prequential = Prequential(settings.prequential, learning, blends=settings.blends)
-        self.monitor = Monitor(self.prequential, self.model.evidence, settings)
+        self.monitor = Monitor(self.prequential, self.model, settings, store.head().generation)
         self.step = Step(self.model, create_learner(settings), self.monitor, settings)
         self._flush: Flush | None = None
         self._flush_slice = FLUSH_SLICE_ROWS
@@ -121,7 +123,12 @@ class Engine:
             first, second = self.process(others), self.process([records])
         else:
             return self._commit(polled, [lambda: handler.reject(records, error)])
-        return Report(second.batch_seq, first.records + second.records, first.counts + second.counts)
+        return Report(
+            second.batch_seq,
+            first.records + second.records,
+            first.counts + second.counts,
+            first.drift + second.drift,
+        )
 
     def _commit(self, polled: Sequence[Records], pending: Sequence[Callable[[], Effects]]) -> Report:
         """Let prepared records act, and write everything at once."""
@@ -141,7 +148,7 @@ class Engine:
         changed = sum(map(len, effects.rows))
         self._dirty_rows += changed
         self._flush_slice = max(FLUSH_SLICE_ROWS, 2 * changed)
-        return Report(batch_seq, sum(map(len, polled)), effects.counts)
+        return Report(batch_seq, sum(map(len, polled)), effects.counts, effects.drift)
 
     @property
     def flushing(self) -> bool:

@@ -68,11 +68,14 @@ class InteractionsHandler:
         outcome = self._step(records, decoded.interactions, users, batch_seq)
         learnt = Effects(
             outcome.rows,
-            memo=self._monitor.take_changed(),
             counts=outcome.counts
             + Counts(key_mismatches=decoded.key_mismatches, doubtful_types=decoded.doubtful_types),
         )
-        return learnt + self._rejected(records, (*decoded.rejected, *outcome.rejected))
+        return (
+            learnt
+            + self._monitor.conclude(batch_seq)
+            + self._rejected(records, (*decoded.rejected, *outcome.rejected))
+        )
 
     def _rejected(self, records: Records, rejected: Sequence[Rejected]) -> Effects:
         letters = dead_letters(records, rejected, self._dlq, self._app_version)

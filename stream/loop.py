@@ -213,6 +213,8 @@ class Loop:
         self._records += report.records
         self._counts += report.counts
         self._warn(report.counts)
+        for event in report.drift:
+            log.warning("drift", reason=event.reason, id=event.id, problem=event.message)
         if self._pulse.beats("report", REPORT_MS):
             elapsed = time.monotonic() - self._learnt_since
             log.info(

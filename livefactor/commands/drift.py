@@ -3,13 +3,14 @@
 import time
 from dataclasses import asdict
 
+import orjson
 import typer
 
 from livefactor.commands.state import reader_of
 from livefactor.console import print_fields, print_json, print_table
 from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
 
-app = typer.Typer(help="Whether the model goes wrong: windows of losses.", no_args_is_help=True)
+app = typer.Typer(help="Whether the model goes wrong: windows of losses, and alarms.", no_args_is_help=True)
 
 
 @app.command()
@@ -20,15 +21,21 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     window a user counts once.
     """
     from state.evidence import stored_evidence
+    from state.store import DRIFT_MEMO
     from stream.drift.windows import windows_of
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
-        evidence = stored_evidence(reader)
+        evidence, memo = stored_evidence(reader), reader.head().memo
     records = evidence.latest()
+    alarm = orjson.loads(memo.get(DRIFT_MEMO, b"{}")).get("alarm", {})
     version = int(records["version"][-1]) if len(records) else 0
     windows = windows_of(records)
-    facts: dict[str, object] = {"compared": evidence.added, "frozen_version": version or None}
+    facts: dict[str, object] = {
+        "compared": evidence.added,
+        "frozen_version": version or None,
+        "alarm": bool(alarm.get("standing")),
+    }
     if as_json:
         print_json({**facts, "windows": [asdict(window) for window in windows]})
         return
@@ -49,6 +56,36 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
         for name, model in window.models.items()
     ]
     print_table(columns, rows)
+
+
+@app.command("list")
+def list_events(
+    as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None
+) -> None:
+    """List the latest drift events, oldest first; reads the store, needs no learner."""
+    from google.protobuf.json_format import MessageToDict
+
+    from protos.events_pb2 import DriftAction, DriftEvents, Severity
+    from state.store import DRIFT_EVENTS_MEMO
+
+    settings = settings_of(config, overrides)
+    with reader_of(settings.state.directory) as reader:
+        events = DriftEvents.FromString(reader.head().memo.get(DRIFT_EVENTS_MEMO, b"")).events
+    if as_json:
+        print_json([MessageToDict(event, preserving_proto_field_name=True) for event in events])
+        return
+    rows = [
+        (
+            _when(event.time_ms),
+            Severity.Name(event.severity).removeprefix("SEVERITY_").lower(),
+            DriftAction.Name(event.action).removeprefix("DRIFT_ACTION_"),
+            event.reason,
+            event.message,
+            event.id,
+        )
+        for event in events
+    ]
+    print_table(("time", "severity", "action", "reason", "message", "id"), rows)
 
 
 def _when(time_ms: int) -> str:

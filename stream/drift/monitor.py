@@ -5,12 +5,17 @@ from collections.abc import Mapping
 import numpy as np
 import orjson
 
+from protos.events_pb2 import DriftEvent, DriftEvents
 from state.arrays import F64, Mask
-from state.evidence import RECORD, Evidence
+from state.evidence import RECORD
 from state.model import Model
-from state.store import DRIFT_MEMO, PREQUENTIAL_MEMO
+from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, VersionId
+from stream.cloud_events import cloud_event
 from stream.config import LearnerSettings
+from stream.drift.alarm import Alarm
+from stream.drift.announcement import announce
 from stream.drift.frozen import first_comparison, no_comparison
+from stream.effects import Effects
 from stream.evaluation.prequential import Prequential
 from stream.events import Learnable, Origins
 from stream.walk.values import LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
@@ -18,18 +23,26 @@ from stream.walk.values import LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
 FORMAT = 1
 """Of the packed memo."""
 
+EVENTS_KEPT = 50
+"""Latest drift events that the store keeps."""
+
 
 class Monitor:
     """The `Evaluator` of the service; part of the state, so a crash neither loses nor repeats evidence.
 
     `compares`: there is evidence to be had. `version` is the micro-batch of the frozen model's version, 0
-    where there is none yet.
+    where there is none yet. `events` are the latest that were raised.
     """
 
     cold = False
 
-    def __init__(self, prequential: Prequential, evidence: Evidence, settings: LearnerSettings) -> None:
-        self._prequential, self._evidence = prequential, evidence
+    def __init__(
+        self, prequential: Prequential, model: Model, settings: LearnerSettings, generation: int
+    ) -> None:
+        self._prequential, self._model, self._evidence = prequential, model, model.evidence
+        self._settings, self._generation = settings, generation
+        self._alarm = Alarm(model.evidence, settings.drift)
+        self.events: tuple[DriftEvent, ...] = ()
         self.compares = settings.compares
         self.comparison: Comparison = first_comparison() if self.compares else no_comparison()
         self.version = 0
@@ -41,8 +54,11 @@ class Monitor:
 
     @property
     def outgrown(self) -> bool:
-        """Whether all evidence that is kept is about the present version: it is time for another."""
-        return self.compares and self._evidence.is_all_about(self.version)
+        """Whether so much evidence is about the present version that it is time for another.
+
+        Never while an alarm stands: the version to compare with is one from before.
+        """
+        return self.compares and self._alarm.standing is None and self._evidence.has_outgrown(self.version)
 
     def freeze(self, version: int, frozen: Frozen) -> None:
         """Compare with a version from now on: the state of the micro-batch `version`."""
@@ -68,15 +84,41 @@ class Monitor:
         records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
         self._evidence.add(records)
 
-    def take_changed(self) -> Mapping[str, bytes]:
-        """Memos of what changed since the last call."""
+    def conclude(self, batch_seq: int) -> Effects:
+        """What is to be kept and told of what a micro-batch brought."""
         if not self._prequential.take_changed():
-            return {}
+            return Effects()
         memos = {PREQUENTIAL_MEMO: self._prequential.pack()}
-        if self.compares:
-            memo = {"format": FORMAT, "calibrations": self.comparison.calibrations.tolist()}
-            memos[DRIFT_MEMO] = orjson.dumps(memo)
-        return memos
+        if not self.compares:
+            return Effects(memo=memos)
+        raised = self._raise(VersionId(self._generation, batch_seq))
+        if raised:
+            self.events = (*self.events, *raised)[-EVENTS_KEPT:]
+            memos[DRIFT_EVENTS_MEMO] = DriftEvents(events=self.events).SerializeToString()
+        memo = {
+            "format": FORMAT,
+            "calibrations": self.comparison.calibrations.tolist(),
+            "alarm": self._alarm.pack(),
+        }
+        memos[DRIFT_MEMO] = orjson.dumps(memo)
+        topic, name = self._settings.topics.drift, self._settings.model.name
+        outbox = tuple(cloud_event(topic, name, event.id, event) for event in raised)
+        return Effects(memo=memos, outbox=outbox, drift=raised)
+
+    def _raise(self, here: VersionId) -> tuple[DriftEvent, ...]:
+        frozen = VersionId(self._generation, self.version) if self.version else None
+        return tuple(
+            announce(
+                raised,
+                self._evidence,
+                here,
+                frozen,
+                self._settings.model.name,
+                self._settings.topics.interactions,
+                self._model.items.ids,
+            )
+            for raised in self._alarm.advance()
+        )
 
     def restore(self, memos: Mapping[str, bytes]) -> None:
         """Take over stored memos; what is in another format begins anew."""
@@ -85,3 +127,5 @@ class Monitor:
         stored = orjson.loads(memos.get(DRIFT_MEMO, b"{}"))
         if self.compares and stored.get("format") == FORMAT:
             self.comparison.calibrations[:] = np.array(stored["calibrations"], np.float64)
+        self._alarm.restore(stored.get("alarm", {}))
+        self.events = tuple(DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b"")).events)

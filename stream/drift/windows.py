@@ -9,7 +9,7 @@ from state.arrays import F64, I64
 from state.evidence import Comparisons
 from stream.walk.values import COMPARED
 
-CURRENT_EVENTS = 1_000
+WINDOW_EVENTS = 300
 """The latest of the events compared are the current window; all others that are kept are the reference."""
 
 
@@ -39,24 +39,25 @@ class Window:
 
 def windows_of(records: Comparisons) -> tuple[Window, ...]:
     """The windows that hold anything, of records in order: the reference, then the current one."""
-    parts = {"reference": records[:-CURRENT_EVENTS], "current": records[-CURRENT_EVENTS:]}
-    return tuple(_window(name, part) for name, part in parts.items() if len(part))
+    parts = {"reference": records[:-WINDOW_EVENTS], "current": records[-WINDOW_EVENTS:]}
+    return tuple(window_of(name, part) for name, part in parts.items() if len(part))
 
 
-def by_user(users: I64, values: F64) -> F64:
-    """Mean of the values [n, m] of each user, float64 [users, m], NaN left out."""
+def by_user(users: I64, values: F64) -> tuple[F64, F64]:
+    """Mean of the values [n, m] of each user, NaN left out, and of how many: float64 [users, m] each."""
     _, inverse = np.unique(users, return_inverse=True)
     known = ~np.isnan(values)
     sums, counts = np.zeros((2, inverse.max(initial=-1) + 1, values.shape[1]))
     np.add.at(sums, inverse, np.where(known, values, 0.0))
     np.add.at(counts, inverse, known)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan), counts
 
 
-def _window(name: str, records: Comparisons) -> Window:
+def window_of(name: str, records: Comparisons) -> Window:
+    """The window of these records, at least one."""
     losses, ranks = records["losses"].astype(np.float64), records["reciprocal_ranks"].astype(np.float64)
     users = records["user"].astype(np.int64)
-    of_users = [by_user(users, values) for values in (losses, ranks)]
+    of_users = [by_user(users, values)[0] for values in (losses, ranks)]
     times = records["time_ms"]
     return Window(
         name,

@@ -28,7 +28,7 @@ PROGRAM = (
     *(
         f"stream/{name}.py"
         for name in (
-            *("admission", "config", "control", "dead_letters", "effects", "engine"),
+            *("admission", "cloud_events", "config", "control", "dead_letters", "effects", "engine"),
             *("events", "interactions", "residency", "sampling", "step"),
         )
     ),

@@ -42,6 +42,7 @@ COMMANDS = (
     "state",
     "control",
     "drift",
+    "drill",
     "doctor",
     "explain-factors",
 )
@@ -310,7 +311,9 @@ def test_drift_shows_how_the_live_model_does_beside_others(learnt: Place):
     assert window["models"]["frozen"]["log_loss"] is None
     lines = learnt.run("drift", "show").stdout.splitlines()
     assert lines[0] == f"compared: {facts['compared']}"
-    assert [line.split("\t")[5] for line in lines[2:]] == ["model", "live", "frozen", "baseline"]
+    assert [line.split("\t")[5] for line in lines[3:]] == ["model", "live", "frozen", "baseline"]
+    assert not facts["alarm"]
+    assert learnt.json("drift", "list") == []
 
 
 def test_factors_are_explained_by_their_top_items(learnt: Place):
@@ -497,3 +500,38 @@ def test_a_client_reads_its_own_write(place: Place, tmp_path: Path):
 def test_a_client_without_kafka_settings_cannot_publish():
     with Client("127.0.0.1:1") as client, pytest.raises(ConfigError, match=r"bootstrap\.servers"):
         client.publish("ann", "film")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--fault", "gremlins"), "there is no fault 'gremlins'"),
+        (("--fault", "none", "--at", "0.6", "--until", "0.5"), "before it begins"),
+        (("--fault", "none", "--at", "1.5"), "--at"),
+        ((), "--fault"),
+    ],
+)
+def test_a_drill_refuses_what_makes_no_sense(tmp_path, options, problem):
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,item_id\nu1,i1\n")
+    done = livefactor("drill", str(path), *options)
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
+def test_a_drill_prints_its_facts(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(300)))
+    done = livefactor("drill", str(path), "--fault", "rename-fields", "--json")
+    assert json.loads(done.stdout) == {
+        "fault": "rename-fields",
+        "at_event": 150,
+        "detected_event": None,
+        "delay_events": None,
+        "action": None,
+        "reason": None,
+        "recovered_event": None,
+        "loss_area_vs_twin": 0.0,
+        "false_alarms": 0,
+        "events": 300,
+    }

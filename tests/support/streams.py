@@ -35,6 +35,14 @@ def random_likes(count: int, users: int, items: int, seed: int = 1) -> list[dict
     return [{"user_id": f"u{user}", "item_id": f"i{item}"} for user, item in zip(chosen, liked, strict=True)]
 
 
+def likes_by_taste(count: int, users: int, items: int, tastes: int, seed: int = 1) -> list[dict[str, Any]]:
+    """Likes of users who each like one part of the items and no other: easy to tell, and hard to miss."""
+    random = np.random.default_rng(seed)
+    chosen, share = random.integers(users, size=count), items // tastes
+    liked = share * (chosen % tastes) + (share * random.random(count) ** 2).astype(int)
+    return [{"user_id": f"u{user}", "item_id": f"i{item}"} for user, item in zip(chosen, liked, strict=True)]
+
+
 def settings(**sections: Mapping[str, Any]) -> Settings:
     """A small model, with other values for some settings."""
     return Settings(**{"learning": {"rank": 4}, **sections})

@@ -5,8 +5,8 @@ import pytest
 
 from state.codec import EVIDENCE, single_rows
 from state.errors import StoreCorruptError
-from state.evidence import KEPT, RECORD, Evidence
-from stream.drift.windows import CURRENT_EVENTS, windows_of
+from state.evidence import KEPT, OUTGROWN, RECORD, Evidence
+from stream.drift.windows import WINDOW_EVENTS, windows_of
 
 
 def records(count, seed=0, users=40):
@@ -36,17 +36,30 @@ def test_the_ring_keeps_the_latest_and_its_rows_bring_them_back(portions):
     assert len(copy.take_changed()) == 0
 
 
-def test_a_full_ring_may_be_all_about_one_version():
-    evidence, made = Evidence(), records(KEPT)
+def test_a_version_is_outgrown_by_many_records_in_a_row():
+    evidence, made = Evidence(), records(OUTGROWN)
     made["version"] = 7
     evidence.add(made[1:])
-    assert not evidence.is_all_about(7)
+    assert not evidence.has_outgrown(7)
     evidence.add(made[:1])
-    assert evidence.is_all_about(7)
+    assert evidence.has_outgrown(7)
     made["version"] = 8
     evidence.add(made[:1])
-    assert not evidence.is_all_about(7)
-    assert not evidence.is_all_about(8)
+    assert not evidence.has_outgrown(7)
+    assert not evidence.has_outgrown(8)
+
+
+def test_rows_of_a_smaller_ring_find_their_places():
+    small, many = KEPT // 4, Evidence()
+    many.add(records(KEPT - 100))
+    kept = many.latest()[-small:]
+    order = np.argsort(kept["number"] % small)
+    rows = single_rows(EVIDENCE, {int(r["number"] % small): r.tobytes() for r in kept[order]})
+    evidence = Evidence()
+    evidence.apply(rows)
+    assert evidence.latest().tobytes() == kept.tobytes()
+    evidence.add(records(200))
+    assert len(evidence.latest()) == small + 200
 
 
 @pytest.mark.parametrize("rows", [{0: b"short"}, {KEPT: bytes(RECORD.itemsize)}])
@@ -56,11 +69,11 @@ def test_damaged_records_are_named(rows):
 
 
 def test_a_user_counts_once_in_each_window():
-    made = records(CURRENT_EVENTS + 500)
+    made = records(WINDOW_EVENTS + 500)
     made["losses"][:100, 1] = np.nan
     reference, current = windows_of(made)
-    assert (reference.events, current.events) == (500, CURRENT_EVENTS)
-    assert (reference.first_ms, reference.last_ms, current.last_ms) == (10, 509, 1509)
+    assert (reference.events, current.events) == (500, WINDOW_EVENTS)
+    assert (reference.first_ms, reference.last_ms, current.last_ms) == (10, 509, 509 + WINDOW_EVENTS)
     for window, part in ((reference, made[:500]), (current, made[500:])):
         for column, name in enumerate(("live", "frozen", "baseline")):
             of_user = {}
@@ -76,9 +89,9 @@ def test_a_user_counts_once_in_each_window():
 def test_one_user_who_shouts_does_not_move_a_window():
     made = records(600, users=50)
     quiet = windows_of(made)[-1].models["live"].log_loss
-    loud = np.concatenate([made, made[:1].repeat(300)])
+    loud = np.concatenate([made, made[:1].repeat(150)])
     loud["losses"][600:] = 50.0
-    assert windows_of(loud)[-1].models["live"].log_loss < quiet + 50 / 45
+    assert windows_of(loud)[-1].models["live"].log_loss < quiet + 50 / 40
 
 
 def test_windows_that_hold_nothing_are_left_out():

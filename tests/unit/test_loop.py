@@ -5,8 +5,9 @@ import time
 
 import numpy as np
 import pytest
-from memory_log import MemoryLog, MemorySink, MemorySource
-from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_directory, small_settings
+from memory_learner import Learner
+from memory_log import MemorySink, MemorySource
+from pipeline import CONTROL, DRIFT, INTERACTIONS, command, event, in_directory, small_settings
 from structlog.testing import capture_logs
 
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, CommandResult
@@ -18,45 +19,16 @@ from state.errors import (
     TopicMissingError,
     TransactionOpenError,
 )
-from state.evidence import KEPT
-from state.memory import MemoryStore
+from state.evidence import OUTGROWN
 from state.rocksdb.writer import RocksWriter
 from state.store import LOG_MEMO, Commit, TopicPartition
 from stream import loop as loop_module
 from stream.effects import Counts
 from stream.lineage.bases import START
 from stream.lineage.identity import identity
-from stream.loop import Loop, Pulse, starting_positions
+from stream.loop import Pulse, starting_positions
 
 DEADLINE_S = 20
-
-
-class Learner:
-    """A log, a store, and loops over them."""
-
-    def __init__(self, store=None, **sections):
-        self.settings = small_settings(**sections)
-        self.log = MemoryLog()
-        for topic, partitions in ((INTERACTIONS, 3), (CONTROL, 1), (DLQ, 2), (DRIFT, 1)):
-            self.log.create_topic(topic, partitions)
-        self.store = store or MemoryStore()
-        self.source = MemorySource(self.log, (INTERACTIONS, CONTROL))
-        self.sink = MemorySink(self.log)
-
-    def publish(self, count, start=0):
-        for n in range(start, start + count):
-            self.log.append(INTERACTIONS, n % 3, event(f"u{n % 20}", f"i{n % 7}"), b"k")
-
-    def loop(self, **options):
-        return Loop(self.settings, self.source, self.sink, self.store, **options)
-
-    def until_end(self, **options):
-        loop = self.loop(**options)
-        loop.run(threading.Event(), until_end=True)
-        return loop
-
-    def dead(self):
-        return [record for partition in range(2) for record in self.log.read(DLQ, partition)]
 
 
 class Running:
@@ -556,11 +528,11 @@ def test_a_version_to_compare_with_is_kept_and_loaded_while_learning_goes_on(tmp
     learner = Learner(ranking={"repeats": True})
     learner.settings = in_directory(learner.settings, tmp_path)
     learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
-    learner.publish(KEPT + 500)
+    learner.publish(OUTGROWN + 500)
     with Running(learner.loop()) as running:
         wait_until(lambda: running.loop.engine.monitor.version)
-        learner.publish(100, start=KEPT + 500)
-        wait_until(lambda: sum(learner.store.head().offsets.values()) == KEPT + 600)
+        learner.publish(100, start=OUTGROWN + 500)
+        wait_until(lambda: sum(learner.store.head().offsets.values()) == OUTGROWN + 600)
     latest = running.loop.engine.model.evidence.latest()[-1]
     assert latest["version"] == learner.store.head().version.batch_seq > 0
     assert np.isfinite(latest["losses"]).all()
@@ -572,18 +544,18 @@ def test_a_version_to_compare_with_is_kept_and_loaded_while_learning_goes_on(tmp
 def test_a_version_that_cannot_be_loaded_is_not_kept_over_and_over():
     """A store in memory keeps no state under the names of its versions."""
     learner = Learner(ranking={"repeats": True})
-    learner.publish(3 * KEPT)
+    learner.publish(3 * OUTGROWN)
     loop = learner.until_end()
     assert loop.engine.monitor.version == 0
     assert len(learner.store.versions) == 1
 
 
 def test_a_full_ring_keeps_no_version_where_nothing_is_compared_any_more():
-    learner = Learner(ranking={"repeats": True}, learning={"batch_records_max": 2 * KEPT})
-    learner.publish(KEPT + 100)
+    learner = Learner(ranking={"repeats": True}, learning={"batch_records_max": 2 * OUTGROWN})
+    learner.publish(OUTGROWN + 100)
     learner.until_end()
     kept = len(learner.store.versions)
     learner.settings = small_settings(ranking={"repeats": True}, drift={"enabled": False})
-    learner.publish(50, start=KEPT + 100)
-    assert learner.until_end().engine.model.evidence.added >= KEPT
+    learner.publish(50, start=OUTGROWN + 100)
+    assert learner.until_end().engine.model.evidence.added >= OUTGROWN
     assert len(learner.store.versions) == kept

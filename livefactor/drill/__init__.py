@@ -1,0 +1,1 @@
+"""A drill: a fault planted in a recorded stream, and what the learner makes of it."""

@@ -1,0 +1,117 @@
+"""An alarm as the event that subscribers get."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from protos.events_pb2 import DriftEvent, DriftSample, DriftWindow, Position
+from state.arrays import I64
+from state.evidence import Comparisons, Evidence
+from state.store import VersionId
+from stream.drift.alarm import Raised
+from stream.drift.windows import WINDOW_EVENTS, Window, window_of
+from stream.walk.values import COMPARED
+
+SAMPLES = 20
+"""Most events of the evidence that are sent along."""
+
+SENTENCES: Mapping[str, str] = {
+    "updates_do_harm": "the model is worse than version {version} with the same histories "
+    "(log loss {live} against {frozen}): what was learnt since does harm; go back to that version",
+    "everything_collapsed": "the model and plain popularity both fail (log loss {live_before} -> {live}, "
+    "popularity {baseline_before} -> {baseline}): items may have got other ids; retrain from where it began",
+    "taste_lost": "the model lost its lead over plain popularity (log loss {live_before} -> {live}, "
+    "popularity {baseline_before} -> {baseline}): events may be joined with the wrong users or items; "
+    "retrain from where it began",
+    "harder_to_predict": "everything became harder to predict (log loss {live_before} -> {live}, popularity "
+    "{baseline_before} -> {baseline}), and the model kept its lead: no cause to act",
+}
+"""By reason of a verdict."""
+
+
+def announce(
+    raised: Raised,
+    evidence: Evidence,
+    here: VersionId,
+    frozen: VersionId | None,
+    model: str,
+    topic: str,
+    names: Callable[[I64], Sequence[bytes]],
+) -> DriftEvent:
+    """The event of an alarm that was raised in the micro-batch `here`.
+
+    `frozen` is the version compared with; `topic` that of interactions; `names` are ids of items by ordinals.
+    """
+    verdict, since, end, reference = raised
+    before = window_of("reference", reference)
+    records = evidence.between(max(since, end - WINDOW_EVENTS), end)
+    current = window_of("current", records)
+    identity = f"{model}/{here.generation}/{here.batch_seq}/{verdict.detector}/{end}"
+    return DriftEvent(
+        id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        time_ms=current.last_ms,
+        model=model,
+        version=str(frozen or ""),
+        action=verdict.action,  # type: ignore[arg-type]
+        severity=verdict.severity,  # type: ignore[arg-type]
+        reason=verdict.reason,
+        message=_sentence(verdict.reason, before, current, frozen),
+        detector=verdict.detector,
+        windows=[*_windows(before), *_windows(current)],
+        p_value=verdict.p_value,
+        samples=_samples(records, topic, names),
+        positions=_beginnings(evidence.between(since, end), topic),
+    )
+
+
+def _sentence(reason: str, before: Window, current: Window, frozen: VersionId | None) -> str:
+    losses = {
+        name + suffix: "?" if loss is None else f"{loss:.2f}"
+        for window, suffix in ((before, "_before"), (current, ""))
+        for name, loss in ((name, losses.log_loss) for name, losses in window.models.items())
+    }
+    return SENTENCES[reason].format(version=frozen, **losses)
+
+
+def _windows(window: Window) -> list[DriftWindow]:
+    """One for each model that judged something."""
+    return [
+        DriftWindow(
+            name=f"{window.name}/{model}",
+            first_ms=window.first_ms,
+            last_ms=window.last_ms,
+            events=window.events,
+            mean_loss=losses.log_loss,
+            variance=losses.variance,
+        )
+        for model, losses in window.models.items()
+        if losses.log_loss is not None
+    ]
+
+
+def _samples(records: Comparisons, topic: str, names: Callable[[I64], Sequence[bytes]]) -> list[DriftSample]:
+    """Some events, evenly from all of them."""
+    chosen = records[np.unique(np.linspace(0, len(records) - 1, SAMPLES).astype(np.int64))]
+    return [
+        DriftSample(
+            position=_position(record, topic),
+            item_id=name.decode(),
+            losses={
+                model: float(loss)
+                for model, loss in zip(COMPARED, record["losses"], strict=True)
+                if not np.isnan(loss)
+            },
+        )
+        for record, name in zip(chosen, names(chosen["item"].astype(np.int64)), strict=True)
+    ]
+
+
+def _beginnings(records: Comparisons, topic: str) -> list[Position]:
+    """The first of each partition."""
+    _, first = np.unique(records["partition"], return_index=True)
+    return [_position(record, topic) for record in records[first]]
+
+
+def _position(record: np.void, topic: str) -> Position:
+    return Position(topic=topic, partition=int(record["partition"]), offset=int(record["offset"]))

@@ -1,0 +1,56 @@
+"""What to do about what is seen: the decision table, without memory."""
+
+from typing import NamedTuple
+
+from protos.events_pb2 import (
+    DRIFT_ACTION_RETRAIN,
+    DRIFT_ACTION_ROLLBACK,
+    DRIFT_ACTION_WARN,
+    SEVERITY_ERROR,
+    SEVERITY_WARNING,
+)
+
+BESIDE = 0.005
+"""p-value below which the baseline got worse too, where the live model surely did."""
+
+
+class Observed(NamedTuple):
+    """p-values of one window, NaN where a test has too little to go by.
+
+    `skill`: log loss of the live model less that of the baseline, `live` and `baseline`: their log losses,
+    against the windows before; `harm`: log loss of the live model above that of the frozen one.
+    """
+
+    skill: float
+    live: float
+    baseline: float
+    harm: float
+
+
+class Verdict(NamedTuple):
+    """What is the matter and what helps: `action` and `severity` are those of `DriftEvent`."""
+
+    reason: str
+    action: int
+    severity: int
+    detector: str
+    p_value: float
+
+    @property
+    def gravity(self) -> tuple[int, int]:
+        """What is graver is told although something else has been."""
+        return self.severity, self.action
+
+
+def decide(observed: Observed, limit: float) -> Verdict | None:
+    """The first row that fits, if any; `limit` is the p-value below which something has changed."""
+    skill, live, baseline, harm = observed
+    if harm < limit:
+        return Verdict("updates_do_harm", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "paired_test", harm)
+    if skill < limit and baseline < BESIDE:
+        return Verdict("everything_collapsed", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", skill)
+    if skill < limit:
+        return Verdict("taste_lost", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", skill)
+    if live < limit and baseline < limit:
+        return Verdict("harder_to_predict", DRIFT_ACTION_WARN, SEVERITY_WARNING, "block_test", live)
+    return None

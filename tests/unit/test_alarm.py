@@ -1,0 +1,288 @@
+"""Evidence in, alarms out: what is raised, when, and how it ends."""
+
+import numpy as np
+import pytest
+
+from protos.events_pb2 import (
+    DRIFT_ACTION_RETRAIN,
+    DRIFT_ACTION_ROLLBACK,
+    DRIFT_ACTION_WARN,
+    SEVERITY_ERROR,
+    SEVERITY_WARNING,
+)
+from state.evidence import RECORD, Evidence
+from state.store import VersionId
+from stream.config import DriftConfig
+from stream.drift.alarm import LIMIT_MAX, LIMIT_MIN, NEW_NORMAL, WARM_UP, Alarm, limit
+from stream.drift.announcement import SAMPLES, announce
+from stream.drift.decision import Observed, decide
+from stream.drift.series import STEP_EVENTS, Series
+from stream.drift.windows import WINDOW_EVENTS
+
+MINUTE_MS = 60_000
+START = 6_000
+"""Records before anything happens."""
+
+
+def records(count, seed=1, live=0.0, frozen=0.0, baseline=0.0, first=0):
+    """Losses of 500 users, by whom they differ, with something added to those of each model."""
+    random = np.random.default_rng(seed)
+    made = np.zeros(count, RECORD)
+    users = random.integers(0, 500, count)
+    made["user"], made["item"], made["partition"] = users, random.integers(0, 90, count), users % 3
+    made["offset"] = np.arange(first, first + count)
+    made["time_ms"] = MINUTE_MS * made["offset"]
+    common = 6 + 0.5 * np.sin(users) + random.standard_normal(count)
+    added = np.array([live, frozen, baseline + 0.6])
+    made["losses"] = common[:, None] + 0.5 * random.standard_normal((count, 3)) + added
+    made["version"] = 7
+    return made
+
+
+class Watched:
+    """An alarm, and what it raised as (verdict, number of records then)."""
+
+    def __init__(self, seed=1, **config):
+        self.evidence = Evidence()
+        self.alarm = Alarm(self.evidence, DriftConfig(**config))
+        self.raised, self.seed = [], seed
+        self.add(START)
+
+    def add(self, count, portion=40, **added):
+        made = records(count, self.seed + self.evidence.added, first=self.evidence.added, **added)
+        for begin in range(0, count, portion):
+            self.evidence.add(made[begin : begin + portion])
+            self.raised += self.alarm.advance()
+
+    @property
+    def reasons(self):
+        return [raised.verdict.reason for raised in self.raised]
+
+
+def told(raised):
+    """What was raised, without the records."""
+    return [each[:3] for each in raised]
+
+
+CASES = {
+    "live": ("taste_lost", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, {"live": 0.8, "frozen": 0.8}),
+    "all": (
+        "everything_collapsed",
+        DRIFT_ACTION_RETRAIN,
+        SEVERITY_ERROR,
+        {"live": 2.5, "frozen": 2.5, "baseline": 1.5},
+    ),
+    "world": (
+        "harder_to_predict",
+        DRIFT_ACTION_WARN,
+        SEVERITY_WARNING,
+        {"live": 1.2, "frozen": 1.2, "baseline": 1.2},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_a_step_is_found_within_a_window_and_named(case):
+    reason, action, severity, added = CASES[case]
+    watched = Watched()
+    assert watched.raised == []
+    watched.add(WINDOW_EVENTS, **added)
+    raised = watched.raised[-1]
+    assert (raised.verdict.reason, raised.verdict.action, raised.verdict.severity) == (
+        reason,
+        action,
+        severity,
+    )
+    assert raised.verdict.p_value < LIMIT_MAX
+    assert raised.end % STEP_EVENTS == 0
+    if case != "world":
+        assert abs(raised.since - START) < 60
+
+
+def test_updates_that_do_harm_are_found_against_the_frozen_model():
+    watched = Watched()
+    watched.add(3 * WINDOW_EVENTS, live=0.35)
+    assert "updates_do_harm" in watched.reasons
+    [harm] = [raised for raised in watched.raised if raised.verdict.reason == "updates_do_harm"]
+    assert harm.verdict.action == DRIFT_ACTION_ROLLBACK
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_is_raised_where_nothing_happens(seed):
+    watched = Watched(100_000 * seed)
+    watched.add(8_000)
+    assert watched.raised == [], f"seed {seed}"
+
+
+def test_better_is_no_alarm_and_small_is_none_either():
+    watched = Watched()
+    watched.add(1_500, live=-0.8)
+    watched.add(1_500, live=0.05)
+    assert watched.raised == []
+
+
+def test_it_is_raised_once_and_ends_when_things_are_as_before():
+    watched = Watched(cool_down_ms=0)
+    watched.add(1_000, live=0.8, frozen=0.8)
+    assert watched.reasons == ["taste_lost"]
+    assert watched.alarm.standing is not None
+    watched.add(2 * WINDOW_EVENTS)
+    assert watched.alarm.standing is None
+    watched.add(WINDOW_EVENTS, live=0.8, frozen=0.8)
+    assert watched.reasons == ["taste_lost"] * 2
+
+
+def test_after_an_alarm_it_is_quiet_for_a_while_by_the_time_of_events():
+    watched = Watched(cool_down_ms=2_000 * MINUTE_MS)
+    for _ in range(2):
+        watched.add(WINDOW_EVENTS, live=0.8, frozen=0.8)
+        watched.add(2 * WINDOW_EVENTS)
+    assert watched.reasons == ["taste_lost"]
+    watched.add(1_000)
+    watched.add(WINDOW_EVENTS, live=0.8, frozen=0.8)
+    assert watched.reasons == ["taste_lost"] * 2
+
+
+def test_what_gets_worse_is_told_although_an_alarm_stands():
+    watched = Watched()
+    watched.add(WINDOW_EVENTS, live=1.2, frozen=1.2, baseline=1.2)
+    watched.add(WINDOW_EVENTS, live=3.0, frozen=3.0, baseline=1.2)
+    assert watched.reasons == ["harder_to_predict", "everything_collapsed"]
+    assert watched.raised[0].since == watched.raised[1].since
+
+
+def test_what_lasts_becomes_normal():
+    watched = Watched()
+    watched.add(NEW_NORMAL + WINDOW_EVENTS, live=0.8, frozen=0.8)
+    assert watched.alarm.standing is None
+    watched.add(3_000, live=0.8, frozen=0.8)
+    assert watched.reasons == ["taste_lost"]
+    watched.add(WINDOW_EVENTS, live=1.8, frozen=1.8)
+    assert watched.reasons == ["taste_lost"] * 2
+
+
+def test_a_clock_that_jumps_back_silences_nobody():
+    watched = Watched(cool_down_ms=10**9)
+    watched.add(WINDOW_EVENTS, live=0.8, frozen=0.8)
+    watched.add(2 * WINDOW_EVENTS)
+    watched.evidence.between(0, 0)
+    made = records(WINDOW_EVENTS, 5, live=0.8, frozen=0.8)
+    watched.evidence.add(made)
+    assert [raised.verdict.reason for raised in watched.alarm.advance()] == ["taste_lost"]
+
+
+def test_one_user_alone_proves_nothing():
+    evidence = Evidence()
+    alarm = Alarm(evidence, DriftConfig())
+    made = records(9_000)
+    made["user"] = 1
+    made["losses"][8_700:, 0] = made["losses"][8_700:, 2]
+    evidence.add(made)
+    assert all(raised.verdict.reason != "updates_do_harm" for raised in alarm.advance())
+
+
+def test_a_young_model_has_no_reference():
+    evidence = Evidence()
+    alarm = Alarm(evidence, DriftConfig())
+    evidence.add(records(WARM_UP + 7 * WINDOW_EVENTS))
+    evidence.add(records(WINDOW_EVENTS, live=5.0, frozen=5.0))
+    assert list(alarm.advance()) == []
+
+
+@pytest.mark.parametrize("portion", [1, 37, 400, 5_000])
+def test_how_events_fall_into_micro_batches_makes_no_difference(portion):
+    watched = Watched()
+    watched.add(2_000, portion, live=0.8, frozen=0.8)
+    watched.add(1_000, portion)
+    other = Watched()
+    other.add(2_000, 50, live=0.8, frozen=0.8)
+    other.add(1_000, 50)
+    assert told(watched.raised) == told(other.raised)
+    assert watched.alarm.pack() == other.alarm.pack()
+
+
+@pytest.mark.parametrize("at", [0, 100, 260, 1_000])
+def test_it_goes_on_after_a_restart_as_if_there_had_been_none(at):
+    steady = Watched()
+    steady.add(at, live=0.8, frozen=0.8)
+    anew = Alarm(steady.evidence, DriftConfig())
+    anew.restore(steady.alarm.pack())
+    assert anew.pack() == steady.alarm.pack()
+    added = records(900, 4, live=0.8, frozen=0.8, first=steady.evidence.added)
+    steady.evidence.add(added)
+    assert told(anew.advance()) == told(steady.alarm.advance())
+    assert anew.pack() == steady.alarm.pack()
+
+
+def test_what_was_there_before_it_watched_is_not_tested():
+    evidence = Evidence()
+    evidence.add(records(START))
+    evidence.add(records(WINDOW_EVENTS, live=0.8, frozen=0.8))
+    alarm = Alarm(evidence, DriftConfig())
+    alarm.restore({})
+    assert list(alarm.advance()) == []
+
+
+def test_a_series_follows_from_the_evidence_alone():
+    one, portions = Evidence(), Evidence()
+    made = records(20_000)
+    one.add(made)
+    series, kept = Series(portions), Series(one)
+    for begin in range(0, len(made), 900):
+        portions.add(made[begin : begin + 900])
+        if portions.added > WINDOW_EVENTS:
+            series.within(0, portions.added)
+    assert np.array_equal(series.within(0, 20_000), kept.within(0, 20_000))
+    assert len(kept.within(0, 20_000)) > 300
+
+
+def test_the_limit_follows_from_the_pace_and_the_rate():
+    paced = records(3_000)
+    month = 30 * 24 * 60 / WINDOW_EVENTS
+    assert limit(paced, 0.01) == pytest.approx(0.01 / month, rel=0.01)
+    assert limit(paced, 10.0) == LIMIT_MAX
+    paced["time_ms"] = 5
+    assert limit(paced, 0.01) == LIMIT_MIN
+
+
+def test_the_table_of_decisions():
+    nan = float("nan")
+    for observed, reason in (
+        (Observed(1e-4, 1e-4, 0.3, 1.0), "taste_lost"),
+        (Observed(1e-4, 1e-4, 1e-4, 1.0), "everything_collapsed"),
+        (Observed(0.2, 1e-4, 1e-4, 1.0), "harder_to_predict"),
+        (Observed(0.2, 1e-4, 0.3, 1.0), None),
+        (Observed(1e-4, 1e-4, 0.3, 1e-4), "updates_do_harm"),
+        (Observed(nan, nan, nan, nan), None),
+    ):
+        verdict = decide(observed, 1e-3)
+        assert (verdict and verdict.reason) == reason
+
+
+def test_an_announcement_says_what_where_and_what_to_do():
+    watched = Watched()
+    watched.add(WINDOW_EVENTS, live=0.8, frozen=0.8)
+    [raised] = watched.raised
+
+    def event(batch_seq):
+        names = lambda ordinals: [b"i%d" % ordinal for ordinal in ordinals]  # noqa: E731
+        here = VersionId(1, batch_seq)
+        return announce(raised, watched.evidence, here, VersionId(1, 7), "films", "events", names)
+
+    told = event(90)
+    assert told == event(90)
+    assert told.id != event(91).id
+    assert (told.model, told.version, told.reason) == ("films", "g1.7", "taste_lost")
+    assert [window.name for window in told.windows] == [
+        f"{window}/{model}" for window in ("reference", "current") for model in ("live", "frozen", "baseline")
+    ]
+    before, after = told.windows[0], told.windows[3]
+    assert after.mean_loss - before.mean_loss == pytest.approx(0.8, abs=0.45)
+    assert before.last_ms <= after.first_ms
+    assert f"{before.mean_loss:.2f} -> {after.mean_loss:.2f}" in told.message
+    assert "retrain" in told.message
+    assert {(where.topic, where.partition) for where in told.positions} == {("events", p) for p in range(3)}
+    assert all(abs(where.offset - START) < 60 for where in told.positions)
+    assert len(told.samples) == SAMPLES
+    assert set(told.samples[0].losses) == {"live", "frozen", "baseline"}
+    assert told.samples[0].item_id.startswith("i")

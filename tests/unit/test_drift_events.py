@@ -1,0 +1,93 @@
+"""Faults planted in a stream become drift events, through the real loop: one for each row of the table."""
+
+import numpy as np
+import orjson
+import pytest
+from memory_learner import Learner
+from pipeline import DRIFT, INTERACTIONS, in_directory
+from streams import likes_by_taste
+
+from livefactor.drill.faults import plant
+from protos.events_pb2 import (
+    DRIFT_ACTION_RETRAIN,
+    SEVERITY_ERROR,
+    DriftEvent,
+    DriftEvents,
+)
+from state.rocksdb.writer import RocksWriter
+from state.store import DRIFT_EVENTS_MEMO
+from stream.drift.monitor import EVENTS_KEPT
+from stream.lineage.identity import identity
+
+BEFORE, AFTER = 4_800, 600
+ROWS = likes_by_taste(BEFORE + AFTER, users=300, items=120, tastes=6)
+
+
+def stream(fault):
+    return plant(ROWS, fault, slice(BEFORE, BEFORE + AFTER), 3)
+
+
+@pytest.fixture
+def learner():
+    return Learner(ranking={"repeats": True}, learning={"batch_records_max": 100})
+
+
+def feed(learner, rows, first=0):
+    for n, row in enumerate(rows, first):
+        timed = row | {"event_time_ms": 1_600_000_000_000 + 60_000 * n}
+        learner.log.append(INTERACTIONS, 0, orjson.dumps(timed), b"k")
+
+
+def told(learner):
+    return [DriftEvent.FromString(record.value) for record in learner.log.read(DRIFT)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reasons"),
+    [("shuffle-labels", {"taste_lost"}), ("permute-items", {"taste_lost", "everything_collapsed"})],
+)
+def test_a_fault_is_told_with_what_to_do(learner, fault, reasons):
+    feed(learner, stream(fault))
+    learner.until_end()
+    found, *_ = told(learner)
+    assert found.reason in reasons
+    assert (found.action, found.severity) == (DRIFT_ACTION_RETRAIN, SEVERITY_ERROR)
+    assert found.model == "default"
+    [where] = found.positions
+    assert (where.topic, where.partition) == (INTERACTIONS, 0)
+    assert abs(where.offset - BEFORE) < 60
+    record = learner.log.read(DRIFT)[0]
+    headers = dict(record.headers)
+    assert headers["ce-id"] == found.id.encode()
+    assert headers["ce-type"] == b"livefactor.v1.DriftEvent"
+    assert record.key == b"default"
+    assert {sample.item_id for sample in found.samples} <= {row["item_id"] for row in ROWS}
+
+
+def test_nothing_is_told_where_nothing_happens(learner):
+    feed(learner, stream("none"))
+    learner.until_end()
+    assert told(learner) == []
+
+
+def test_nothing_is_told_where_nothing_is_compared():
+    learner = Learner(drift={"enabled": False}, ranking={"repeats": True})
+    feed(learner, stream("shuffle-labels"))
+    learner.until_end()
+    assert told(learner) == []
+    assert DRIFT_EVENTS_MEMO not in learner.store.head().memo
+
+
+def test_the_store_has_what_was_told_and_a_restart_tells_it_no_second_time(tmp_path):
+    learner = Learner(ranking={"repeats": True}, learning={"batch_records_max": 100})
+    learner.settings = in_directory(learner.settings, tmp_path)
+    rows = stream("shuffle-labels")
+    for part in np.array_split(np.arange(len(rows)), 4):
+        feed(learner, [rows[n] for n in part], int(part[0]))
+        learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
+        loop = learner.until_end()
+        stored = DriftEvents.FromString(learner.store.head().memo.get(DRIFT_EVENTS_MEMO, b"")).events
+        assert list(stored) == list(loop.engine.monitor.events) == told(learner)
+        learner.store.close()
+    assert [found.reason for found in told(learner)] == ["taste_lost"]
+    assert len(told(learner)) < EVENTS_KEPT

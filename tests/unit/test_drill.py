@@ -1,0 +1,130 @@
+"""Faults as they are planted, and what a drill says of them."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from streams import likes_by_taste, random_likes
+
+from livefactor.commands.drill import NAMES
+from livefactor.drill.faults import FAULTS, PUMPED_SHARE, RENAMED, RESCALED_BY, plant
+from livefactor.drill.run import Alarm, Course, Plan, facts, run
+from livefactor.settings import Settings
+from protos.events_pb2 import (
+    DRIFT_ACTION_RETRAIN,
+    SEVERITY_ERROR,
+    SEVERITY_WARNING,
+    DriftEvent,
+)
+from state.errors import ConfigError
+
+ROWS = [row | {"value": 4.0} for row in random_likes(2_000, users=100, items=40)]
+PART = slice(1_000, 1_400)
+
+
+def test_the_command_names_every_fault():
+    assert NAMES.split("|") == list(FAULTS)
+
+
+def items(rows):
+    return [row["item_id"] for row in rows]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_stays_in_its_part_and_follows_from_its_seed(fault):
+    planted = plant(ROWS, fault, PART, 7)
+    assert len(planted) == len(ROWS)
+    assert planted[:1_000] == ROWS[:1_000]
+    assert planted[1_400:] == ROWS[1_400:]
+    assert (planted == ROWS) == (fault == "none")
+    assert planted == plant(ROWS, fault, PART, 7)
+    random = fault not in ("none", "rename-fields", "rescale-values")
+    assert (planted != plant(ROWS, fault, PART, 8)) == random
+
+
+def test_permuted_items_are_another_one_each():
+    before, after = items(ROWS[PART]), items(plant(ROWS, "permute-items", PART, 1)[PART])
+    assert len(set(zip(before, after, strict=True))) == len(set(before)) == len(set(after))
+
+
+def test_shuffled_labels_are_the_same_items_for_others():
+    planted = plant(ROWS, "shuffle-labels", PART, 1)
+    assert Counter(items(planted[PART])) == Counter(items(ROWS[PART]))
+    assert [row["user_id"] for row in planted] == [row["user_id"] for row in ROWS]
+
+
+def test_a_pumped_item_takes_its_share():
+    (_, often), *_ = Counter(items(plant(ROWS, "pump-item", PART, 1)[PART])).most_common()
+    assert often / 400 == pytest.approx(PUMPED_SHARE, abs=0.1)
+
+
+def test_a_gradual_fault_grows():
+    planted = plant(ROWS, "gradual", PART, 1)[PART]
+    changed = np.array(items(planted)) != np.array(items(ROWS[PART]))
+    assert changed[:100].mean() < 0.4 < 0.7 < changed[300:].mean()
+
+
+def test_values_are_rescaled_and_fields_renamed():
+    assert plant(ROWS, "rescale-values", PART, 1)[1_200]["value"] == RESCALED_BY * 4.0
+    assert set(plant(ROWS, "rename-fields", PART, 1)[1_200]) == {*RENAMED.values(), "value"}
+
+
+def test_how_long_a_fault_lasts():
+    assert Plan("shuffle-labels").part(1_000) == slice(500, 600)
+    assert Plan("permute-items").part(1_000) == slice(500, 1_000)
+    assert Plan("shuffle-labels", 0.95).part(1_000) == slice(950, 1_000)
+    assert Plan("permute-items", 0.2, 0.3).part(1_000) == slice(200, 300)
+
+
+def alarm(at, severity=SEVERITY_ERROR):
+    return Alarm(at, DriftEvent(severity=severity, action=DRIFT_ACTION_RETRAIN, reason="taste_lost"))
+
+
+def test_what_is_reported():
+    losses = np.full((1_000, 3), np.nan)
+    losses[100:, 0] = 2.0
+    worse = losses.copy()
+    worse[500:510, 0] = 3.0
+    worse[520, 0] = np.nan
+    alarms = alarm(200), alarm(510, SEVERITY_WARNING), alarm(540), alarm(700)
+    found = facts(Plan("shuffle-labels"), Course(worse, alarms), Course(losses, ()))
+    assert found == {
+        "fault": "shuffle-labels",
+        "at_event": 500,
+        "detected_event": 540,
+        "delay_events": 40,
+        "action": "RETRAIN",
+        "reason": "taste_lost",
+        "recovered_event": None,
+        "loss_area_vs_twin": 10.0,
+        "false_alarms": 1,
+        "events": 1_000,
+    }
+    nothing = facts(Plan("none"), Course(losses, alarms), Course(losses, ()))
+    assert (nothing["detected_event"], nothing["false_alarms"]) == (None, 3)
+
+
+def test_a_drill_finds_a_fault_and_leaves_its_twin_alone():
+    rows = likes_by_taste(6_000, users=300, items=120, tastes=6)
+    settings = Settings(
+        learning={"rank": 4},
+        ranking={"repeats": True},
+        prequential={"sample_every": 1, "work_max": 10**9},
+        state={"items_max": 1_000},
+    )
+    plan, heard = Plan("shuffle-labels", at=0.85), []
+    disturbed, twin = run(rows, settings, plan, heard.append)
+    found = facts(plan, disturbed, twin)
+    assert (found["action"], found["reason"]) == ("RETRAIN", "taste_lost")
+    assert 0 < found["delay_events"] < 600
+    assert found["false_alarms"] == 0
+    assert found["loss_area_vs_twin"] > 10
+    assert twin.alarms == ()
+    assert np.array_equal(disturbed.losses[:5_100], twin.losses[:5_100], equal_nan=True)
+    assert np.isfinite(twin.losses[5_100:, 1]).any(), "no version was compared with"
+    assert heard[-1] == 6_000
+
+
+def test_a_drill_needs_comparisons():
+    with pytest.raises(ConfigError, match="enabled"):
+        run(ROWS, Settings(drift={"enabled": False}), Plan("none"))
