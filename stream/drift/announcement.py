@@ -10,7 +10,10 @@ from state.arrays import I64
 from state.evidence import Comparisons, Evidence
 from state.store import VersionId
 from stream.drift.alarm import Raised
+from stream.drift.decision import Verdict
+from stream.drift.rejects import Rejects
 from stream.drift.windows import WINDOW_EVENTS, Window, window_of
+from stream.events import Records
 from stream.walk.values import COMPARED
 
 SAMPLES = 20
@@ -47,21 +50,38 @@ def announce(
     before = window_of("reference", reference)
     records = evidence.between(max(since, end - WINDOW_EVENTS), end)
     current = window_of("current", records)
+    event = event_of(verdict, model, here, current.last_ms, end)
+    event.version = str(frozen or "")
+    event.message = _sentence(verdict.reason, before, current, frozen)
+    event.windows.extend([*_windows(before), *_windows(current)])
+    event.samples.extend(_samples(records, topic, names))
+    event.positions.extend(_beginnings(evidence.between(since, end), topic))
+    return event
+
+
+def announce_rejects(
+    verdict: Verdict, rejects: Rejects, here: VersionId, model: str, records: Records
+) -> DriftEvent:
+    """The event of an alarm about rejected records, raised by `records` in the micro-batch `here`."""
+    event = event_of(verdict, model, here, int(records.timestamps_ms.max()), 0)
+    event.message = rejects.sentence()
+    for partition, offset in sorted(rejects.first.items()):
+        event.positions.add(topic=records.topic, partition=partition, offset=offset)
+    return event
+
+
+def event_of(verdict: Verdict, model: str, here: VersionId, time_ms: int, end: int) -> DriftEvent:
+    """The event of a verdict on what was seen up to the `end` in the micro-batch `here`, without evidence."""
     identity = f"{model}/{here.generation}/{here.batch_seq}/{verdict.detector}/{end}"
     return DriftEvent(
         id=hashlib.sha256(identity.encode()).hexdigest()[:32],
-        time_ms=current.last_ms,
+        time_ms=time_ms,
         model=model,
-        version=str(frozen or ""),
         action=verdict.action,  # type: ignore[arg-type]
         severity=verdict.severity,  # type: ignore[arg-type]
         reason=verdict.reason,
-        message=_sentence(verdict.reason, before, current, frozen),
         detector=verdict.detector,
-        windows=[*_windows(before), *_windows(current)],
         p_value=verdict.p_value,
-        samples=_samples(records, topic, names),
-        positions=_beginnings(evidence.between(since, end), topic),
     )
 
 

@@ -1,6 +1,6 @@
 """What the service knows of how its model does: measurements, and evidence for and against it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import orjson
@@ -13,11 +13,12 @@ from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, Version
 from stream.cloud_events import cloud_event
 from stream.config import LearnerSettings
 from stream.drift.alarm import Alarm
-from stream.drift.announcement import announce
+from stream.drift.announcement import announce, announce_rejects
 from stream.drift.frozen import first_comparison, no_comparison
+from stream.drift.rejects import Rejects
 from stream.effects import Effects
 from stream.evaluation.prequential import Prequential
-from stream.events import Learnable, Origins
+from stream.events import Learnable, Origins, Records, Rejected
 from stream.walk.values import LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
 
 FORMAT = 1
@@ -42,6 +43,7 @@ class Monitor:
         self._prequential, self._model, self._evidence = prequential, model, model.evidence
         self._settings, self._generation = settings, generation
         self._alarm = Alarm(model.evidence, settings.drift)
+        self._rejects = Rejects()
         self.events: tuple[DriftEvent, ...] = ()
         self.compares = settings.compares
         self.comparison: Comparison = first_comparison() if self.compares else no_comparison()
@@ -84,14 +86,14 @@ class Monitor:
         records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
         self._evidence.add(records)
 
-    def conclude(self, batch_seq: int) -> Effects:
-        """What is to be kept and told of what a micro-batch brought."""
-        if not self._prequential.take_changed():
-            return Effects()
-        memos = {PREQUENTIAL_MEMO: self._prequential.pack()}
-        if not self.compares:
+    def conclude(self, batch_seq: int, records: Records, rejected: Sequence[Rejected]) -> Effects:
+        """What is to be kept and told of a micro-batch, some of whose records were `rejected`."""
+        measured = self._prequential.take_changed()
+        memos = {PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {}
+        if not self._settings.drift.enabled:
             return Effects(memo=memos)
-        raised = self._raise(VersionId(self._generation, batch_seq))
+        here = VersionId(self._generation, batch_seq)
+        raised = (*self._raise(here), *self._raise_rejects(here, records, rejected))
         if raised:
             self.events = (*self.events, *raised)[-EVENTS_KEPT:]
             memos[DRIFT_EVENTS_MEMO] = DriftEvents(events=self.events).SerializeToString()
@@ -99,6 +101,7 @@ class Monitor:
             "format": FORMAT,
             "calibrations": self.comparison.calibrations.tolist(),
             "alarm": self._alarm.pack(),
+            "rejects": self._rejects.pack(),
         }
         memos[DRIFT_MEMO] = orjson.dumps(memo)
         topic, name = self._settings.topics.drift, self._settings.model.name
@@ -120,6 +123,14 @@ class Monitor:
             for raised in self._alarm.advance()
         )
 
+    def _raise_rejects(
+        self, here: VersionId, records: Records, rejected: Sequence[Rejected]
+    ) -> tuple[DriftEvent, ...]:
+        verdict = self._rejects.add(records, rejected)
+        if verdict is None:
+            return ()
+        return (announce_rejects(verdict, self._rejects, here, self._settings.model.name, records),)
+
     def restore(self, memos: Mapping[str, bytes]) -> None:
         """Take over stored memos; what is in another format begins anew."""
         if PREQUENTIAL_MEMO in memos:
@@ -128,4 +139,6 @@ class Monitor:
         if self.compares and stored.get("format") == FORMAT:
             self.comparison.calibrations[:] = np.array(stored["calibrations"], np.float64)
         self._alarm.restore(stored.get("alarm", {}))
+        if "rejects" in stored:
+            self._rejects.restore(stored["rejects"])
         self.events = tuple(DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b"")).events)

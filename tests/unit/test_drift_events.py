@@ -89,5 +89,8 @@ def test_the_store_has_what_was_told_and_a_restart_tells_it_no_second_time(tmp_p
         stored = DriftEvents.FromString(learner.store.head().memo.get(DRIFT_EVENTS_MEMO, b"")).events
         assert list(stored) == list(loop.engine.monitor.events) == told(learner)
         learner.store.close()
-    assert [found.reason for found in told(learner)] == ["taste_lost"]
-    assert len(told(learner)) < EVENTS_KEPT
+    first, *others = told(learner)
+    assert first.reason == "taste_lost"
+    # Whether a version was there to compare with is a matter of when it was loaded.
+    assert [found.reason for found in others] in ([], ["updates_do_harm"])
+    assert len({found.id for found in told(learner)}) == 1 + len(others) < EVENTS_KEPT
