@@ -37,7 +37,7 @@ _JOURNAL_HEADER = struct.Struct("<2sHqI")
 _BLOCK_HEADER = struct.Struct("<IQQ")
 _JOURNAL_MAGIC = b"LJ"
 
-USER, ITEM, GLOBAL, EVENT_IDS, NEIGHBOURS, NEIGHBOUR_STEPS, EVIDENCE = 1, 2, 3, 4, 5, 6, 7
+USER, ITEM, GLOBAL, EVENT_IDS, NEIGHBOURS, NEIGHBOUR_STEPS, EVIDENCE, INPUTS = range(1, 9)
 """Codes of the kinds in `state.kinds`. A new one takes the next number; nothing else changes on disk."""
 
 

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from state import codec
 from state.event_ids import EventIds
-from state.evidence import Evidence
+from state.evidence import Evidence, Inputs
 from state.factors import Items, Users
 from state.global_arrays import Globals
 from state.neighbour_rows import NeighbourRows
@@ -105,6 +105,7 @@ NEIGHBOURS = Kind(
 )
 
 EVIDENCE = Kind(codec.EVIDENCE, lambda sizes: Evidence(), digested=False, served=lambda spec: False)
+INPUTS = Kind(codec.INPUTS, lambda sizes: Inputs(), digested=False, served=lambda spec: False)
 
-KINDS: Sequence[Kind[Part]] = (USERS, ITEMS, GLOBALS, EVENT_IDS, NEIGHBOURS, EVIDENCE)
+KINDS: Sequence[Kind[Part]] = (USERS, ITEMS, GLOBALS, EVENT_IDS, NEIGHBOURS, EVIDENCE, INPUTS)
 """All of them, in the order in which they are read, journalled and digested."""

@@ -40,7 +40,8 @@ class Model:
         }
         self.users, self.items = self._part(kinds.USERS), self._part(kinds.ITEMS)
         self.globals, self.event_ids = self._part(kinds.GLOBALS), self._part(kinds.EVENT_IDS)
-        self.neighbours, self.evidence = self._part(kinds.NEIGHBOURS), self._part(kinds.EVIDENCE)
+        self.neighbours = self._part(kinds.NEIGHBOURS)
+        self.evidence, self.inputs = self._part(kinds.EVIDENCE), self._part(kinds.INPUTS)
         self.recent_times = np.zeros(items_max, np.int32)
 
     def _part(self, kind: Kind[P]) -> P:

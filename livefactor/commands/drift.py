@@ -28,13 +28,13 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     with reader_of(settings.state.directory) as reader:
         evidence, memo = stored_evidence(reader), reader.head().memo
     records = evidence.latest()
-    alarm = orjson.loads(memo.get(DRIFT_MEMO, b"{}")).get("alarm", {})
+    alarms = orjson.loads(memo.get(DRIFT_MEMO, b"{}"))
     version = int(records["version"][-1]) if len(records) else 0
     windows = windows_of(records)
     facts: dict[str, object] = {
         "compared": evidence.added,
         "frozen_version": version or None,
-        "alarm": bool(alarm.get("standing")),
+        "alarm": any(alarms.get(name, {}).get("standing") for name in ("losses", "inputs", "rejects")),
     }
     if as_json:
         print_json({**facts, "windows": [asdict(window) for window in windows]})

@@ -17,7 +17,7 @@ from livefactor.settings import Settings
 from protos.events_pb2 import SEVERITY_ERROR, DriftAction, DriftEvent, Interaction
 from state.arrays import F64
 from state.errors import ConfigError, PublishError
-from state.evidence import Comparisons
+from state.ring import Entries
 from state.rocksdb.writer import RocksWriter
 from stream.config import LearnerSettings
 from stream.engine import Engine
@@ -153,7 +153,7 @@ class _Learner:
         self._store = RocksWriter(state, identity(self._settings))
         self._engine = Engine(self._settings, self._store)
         begin(self._engine, {}, fingerprint(self._settings), learnt_settings(self._settings), LogIdentity())
-        self._compared: list[Comparisons] = []
+        self._compared: list[Entries] = []
         self._alarms: list[Alarm] = []
         self._done = 0
 

@@ -1,15 +1,27 @@
 """Whether an alarm stands: evidence, tests and decisions over time, with what was seen before in mind."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from state.arrays import F64
-from state.evidence import KEPT, Comparisons, Evidence
+from state.evidence import Evidence, Inputs
+from state.ring import KEPT, Entries, Ring
 from stream.config import DriftConfig
-from stream.drift.decision import Observed, Verdict, decide
-from stream.drift.series import OF_BASELINE, OF_LIVE, SKILL, STEP_EVENTS, Series
+from stream.drift.decision import Observed, Verdict, decide, decide_inputs
+from stream.drift.series import (
+    OF_BASELINE,
+    OF_LIVE,
+    REPEATED,
+    SKILL,
+    STEP_EVENTS,
+    TOP_SHARE,
+    Series,
+    concentration,
+    mean_losses,
+)
 from stream.drift.significance import block_test, paired_test
 from stream.drift.windows import WINDOW_EVENTS
 from stream.walk.values import BASELINE, FROZEN, LIVE
@@ -29,6 +41,9 @@ CLEARED = 0.05
 EFFECT_MIN = 0.1
 """Nats by which a log loss must be worse, however sure that is."""
 
+TOP_SHARE_MIN = 0.1
+"""Share of a window that one item may have."""
+
 STRETCHES_KEPT = 20
 """Latest stretches between alarms that are a reference."""
 
@@ -47,7 +62,7 @@ class Raised(NamedTuple):
     verdict: Verdict
     since: int
     end: int
-    reference: Comparisons
+    reference: Entries
 
 
 class Standing(NamedTuple):
@@ -64,16 +79,15 @@ class Last(NamedTuple):
     gravity: tuple[int, int]
 
 
-class Alarm:
+class Alarm(ABC):
     """At most one alarm at a time. Windows that end at every `STEP_EVENTS` are tested, once each.
 
     From when it began to its end nothing is part of the reference. It ends when the current window is like
     those of the reference again, or after `NEW_NORMAL` events, which are the reference then.
     """
 
-    def __init__(self, evidence: Evidence, config: DriftConfig) -> None:
-        self._evidence, self._config = evidence, config
-        self._series = Series(evidence)
+    def __init__(self, ring: Ring, series: Series, config: DriftConfig) -> None:
+        self._ring, self._series, self._config = ring, series, config
         self._tested = 0
         self._stable: list[tuple[int, int]] = []
         self._stable_after = WARM_UP
@@ -82,7 +96,7 @@ class Alarm:
 
     def advance(self) -> Iterator[Raised]:
         """Test what has been added since; the alarms that it raises."""
-        added, first = self._evidence.added, self._tested // STEP_EVENTS * STEP_EVENTS + STEP_EVENTS
+        added, first = self._ring.added, self._tested // STEP_EVENTS * STEP_EVENTS + STEP_EVENTS
         self._tested = added
         for end in range(first, added + 1, STEP_EVENTS):
             if end - WINDOW_EVENTS >= max(0, added - KEPT) and (raised := self._test(end)):
@@ -101,7 +115,7 @@ class Alarm:
     def restore(self, packed: dict[str, Any]) -> None:
         """Inverse of `pack`; where nothing is remembered, only what is yet to come is tested."""
         if not packed:
-            self._tested = self._evidence.added
+            self._tested = self._ring.added
             return
         self._tested, self._stable_after = packed["tested"], packed["stable_after"]
         self._stable = [(after, through) for after, through in packed["stable"]]
@@ -111,15 +125,22 @@ class Alarm:
             since, gravity = packed["standing"]
             self.standing = Standing(since, tuple(gravity))
 
+    @abstractmethod
+    def _verdict(self, end: int, reference: F64, limit: float) -> Verdict | None:
+        """On the window that ends there, beside the measures of those before: float64 [windows, columns]."""
+
+    @abstractmethod
+    def _change_point(self, end: int, reference: F64) -> int:
+        """Number of the last record before what a verdict is about."""
+
     def _test(self, end: int) -> Raised | None:
-        window, standing = self._evidence.between(end - WINDOW_EVENTS, end), self.standing
-        now_ms = int(np.median(window["time_ms"]))
+        standing = self.standing
+        now_ms = int(np.median(self._ring.between(end - WINDOW_EVENTS, end)["time_ms"]))
         through = min(end - WINDOW_EVENTS, standing.since if standing else end)
         stable = [*self._stable, (self._stable_after, through)]
-        reference = np.concatenate([self._evidence.between(*stretch) for stretch in stable])
-        means = np.concatenate([self._series.within(*stretch) for stretch in stable])
-        observed = self._observe(window, end, means)
-        if standing and decide(observed, CLEARED) is None:
+        reference = np.concatenate([self._ring.between(*stretch) for stretch in stable])
+        measured = np.concatenate([self._series.within(*stretch) for stretch in stable])
+        if standing and self._verdict(end, measured, CLEARED) is None:
             self._stable = [*self._stable, (self._stable_after, through)][-STRETCHES_KEPT:]
             self._stable_after, self.standing = end, None
             return None
@@ -128,10 +149,10 @@ class Alarm:
             return None
         if not len(reference):
             return None
-        verdict = decide(observed, limit(reference, self._config.false_alarms_per_month))
+        verdict = self._verdict(end, measured, limit(reference, self._config.false_alarms_per_month))
         if verdict is None or verdict.gravity <= self._already(now_ms):
             return None
-        since = standing.since if standing else self._change_point(end, means)
+        since = standing.since if standing else self._change_point(end, measured)
         self.standing, self._last = Standing(since, verdict.gravity), Last(now_ms, verdict.gravity)
         return Raised(verdict, since, end, reference)
 
@@ -141,30 +162,80 @@ class Alarm:
         standing = self.standing.gravity if self.standing else NOTHING
         return max(standing, self._last.gravity if cooling else NOTHING)
 
-    def _observe(self, window: Comparisons, end: int, reference: F64) -> Observed:
-        current, overlap = self._series.mean(end), WINDOW_EVENTS // STEP_EVENTS
-        skill, live, baseline = (
-            block_test(reference[:, column], current[column], overlap)
-            if len(reference) and current[column] - reference[:, column].mean() >= EFFECT_MIN
-            else 1.0
-            for column in (SKILL, OF_LIVE, OF_BASELINE)
-        )
-        return Observed(skill, live, baseline, self._harm(window, end))
+    def _p_value(self, end: int, reference: F64, column: int, effect_min: float) -> float:
+        """Of the block test of one measure; 1 unless it is above that of the reference by so much."""
+        if not len(reference):
+            return 1.0
+        current, before = self._series.at(end)[column], reference[:, column]
+        if current - before.mean() < effect_min:
+            return 1.0
+        return block_test(before, current, WINDOW_EVENTS // STEP_EVENTS)
 
-    def _harm(self, window: Comparisons, end: int) -> float:
+
+class LossAlarm(Alarm):
+    """Whether the losses of the models say that something is wrong. `skill`: p-value of the latest window."""
+
+    def __init__(self, evidence: Evidence, config: DriftConfig) -> None:
+        super().__init__(evidence, Series(evidence, mean_losses, 3), config)
+        self.skill = 1.0
+
+    def pack(self) -> dict[str, Any]:
+        """See `Alarm`."""
+        return {**super().pack(), "skill": self.skill}
+
+    def restore(self, packed: dict[str, Any]) -> None:
+        """See `Alarm`."""
+        super().restore(packed)
+        self.skill = packed.get("skill", 1.0)
+
+    def _verdict(self, end: int, reference: F64, limit: float) -> Verdict | None:
+        self.skill, live, baseline = (
+            self._p_value(end, reference, column, EFFECT_MIN) for column in (SKILL, OF_LIVE, OF_BASELINE)
+        )
+        return decide(Observed(self.skill, live, baseline, self._harm(end)), limit)
+
+    def _harm(self, end: int) -> float:
         """The larger of the p-values of this window and the one before it, so that it must last."""
-        before = self._evidence.between(end - 2 * WINDOW_EVENTS, end - WINDOW_EVENTS)
-        return max(_above_frozen(window), _above_frozen(before))
+        middle = end - WINDOW_EVENTS
+        return max(
+            _above_frozen(self._ring.between(middle, end)),
+            _above_frozen(self._ring.between(middle - WINDOW_EVENTS, middle)),
+        )
 
     def _change_point(self, end: int, reference: F64) -> int:
-        """Number of the record before which skill changed: where its cumulative sum turns (Page 1954)."""
-        records = self._evidence.between(end - 2 * WINDOW_EVENTS, end)
+        """Where the cumulative sum of skill turns (Page 1954)."""
+        records = self._ring.between(end - 2 * WINDOW_EVENTS, end)
         losses = records["losses"].astype(np.float64)
         sums = np.cumsum(losses[:, LIVE] - losses[:, BASELINE] - reference[:, SKILL].mean())
         return int(records["number"][np.argmin(sums)])
 
 
-def limit(reference: Comparisons, false_alarms_per_month: float) -> float:
+class InputAlarm(Alarm):
+    """Whether one item takes so much of the events that it cannot be people's choice.
+
+    Items become popular at once by themselves, up to two thirds of a window. So it takes a second sign: users
+    get what they had already, or the model loses its lead (`skill`, a p-value).
+    """
+
+    def __init__(self, inputs: Inputs, config: DriftConfig) -> None:
+        super().__init__(inputs, Series(inputs, concentration, 2), config)
+        self.skill = 1.0
+
+    def _verdict(self, end: int, reference: F64, limit: float) -> Verdict | None:
+        if self._series.at(end)[TOP_SHARE] < TOP_SHARE_MIN:
+            return None
+        share = self._p_value(end, reference, TOP_SHARE, 0.0)
+        repeated = self._p_value(end, reference, REPEATED, 0.0)
+        return decide_inputs(share, repeated, self.skill, limit)
+
+    def _change_point(self, end: int, reference: F64) -> int:
+        """Before the first event of the window with the item."""
+        records = self._ring.between(end - WINDOW_EVENTS, end)
+        items, counts = np.unique(records["item"], return_counts=True)
+        return int(records["number"][records["item"] == items[counts.argmax()]][0]) - 1
+
+
+def limit(reference: Entries, false_alarms_per_month: float) -> float:
     """The p-value that raises an alarm so seldom, at the pace of these records, at least one."""
     begin_ms, end_ms = np.quantile(reference["time_ms"], [0.05, 0.95])
     windows_per_ms = 0.9 * len(reference) / WINDOW_EVENTS / max(end_ms - begin_ms, 1.0)
@@ -172,9 +243,9 @@ def limit(reference: Comparisons, false_alarms_per_month: float) -> float:
     return float(min(max(seldom, LIMIT_MIN), LIMIT_MAX))
 
 
-def _above_frozen(records: Comparisons) -> float:
+def _above_frozen(records: Entries) -> float:
     losses = records["losses"].astype(np.float64)
     differences = losses[:, LIVE] - losses[:, FROZEN]
-    if not np.nan_to_num(differences).mean() >= EFFECT_MIN:
+    if np.nan_to_num(differences).sum() < EFFECT_MIN * len(records):
         return 1.0
     return paired_test(records["user"].astype(np.int64), differences)

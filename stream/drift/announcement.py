@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from protos.events_pb2 import DriftEvent, DriftSample, DriftWindow, Position
 from state.arrays import I64
-from state.evidence import Comparisons, Evidence
+from state.evidence import Evidence, Inputs
+from state.ring import Entries
 from state.store import VersionId
 from stream.drift.alarm import Raised
 from stream.drift.decision import Verdict
@@ -33,29 +35,51 @@ SENTENCES: Mapping[str, str] = {
 """By reason of a verdict."""
 
 
-def announce(
-    raised: Raised,
-    evidence: Evidence,
-    here: VersionId,
-    frozen: VersionId | None,
-    model: str,
-    topic: str,
-    names: Callable[[I64], Sequence[bytes]],
-) -> DriftEvent:
-    """The event of an alarm that was raised in the micro-batch `here`.
+class Place(NamedTuple):
+    """Where an alarm was raised: of which `model`, in which micro-batch.
 
-    `frozen` is the version compared with; `topic` that of interactions; `names` are ids of items by ordinals.
+    `topic` is that of interactions; `names` are ids of items by ordinals.
     """
+
+    model: str
+    here: VersionId
+    topic: str
+    names: Callable[[I64], Sequence[bytes]]
+
+
+def announce(raised: Raised, evidence: Evidence, frozen: VersionId | None, place: Place) -> DriftEvent:
+    """The event of an alarm about losses; `frozen` is the version compared with."""
     verdict, since, end, reference = raised
     before = window_of("reference", reference)
     records = evidence.between(max(since, end - WINDOW_EVENTS), end)
     current = window_of("current", records)
-    event = event_of(verdict, model, here, current.last_ms, end)
+    event = event_of(verdict, place.model, place.here, current.last_ms, end)
     event.version = str(frozen or "")
     event.message = _sentence(verdict.reason, before, current, frozen)
     event.windows.extend([*_windows(before), *_windows(current)])
-    event.samples.extend(_samples(records, topic, names))
-    event.positions.extend(_beginnings(evidence.between(since, end), topic))
+    event.samples.extend(_samples(records, place))
+    event.positions.extend(_beginnings(evidence.between(since, end), place.topic))
+    return event
+
+
+def announce_item(raised: Raised, inputs: Inputs, place: Place) -> DriftEvent:
+    """The event of an alarm about an item that takes too much."""
+    verdict, since, end, reference = raised
+    window = inputs.between(end - WINDOW_EVENTS, end)
+    items, counts = np.unique(window["item"], return_counts=True)
+    item = items[counts.argmax()]
+    [name] = place.names(np.array([item], np.int64))
+    records = inputs.between(since, end)
+    pumped = records[records["item"] == item]
+    before = float((reference["item"] == item).mean())
+    event = event_of(verdict, place.model, place.here, int(pumped["time_ms"].max()), end)
+    event.message = (
+        f"{counts.max() / len(window):.0%} of the latest events are about the item {name.decode()!r} "
+        f"({before:.1%} before), of users who had it already or whom the model knew otherwise: it is pushed, "
+        "or a producer sends a default; go back to before that, without the events about it"
+    )
+    event.segment = f"item {name.decode()}"
+    event.positions.extend(_beginnings(pumped, place.topic))
     return event
 
 
@@ -110,12 +134,12 @@ def _windows(window: Window) -> list[DriftWindow]:
     ]
 
 
-def _samples(records: Comparisons, topic: str, names: Callable[[I64], Sequence[bytes]]) -> list[DriftSample]:
+def _samples(records: Entries, place: Place) -> list[DriftSample]:
     """Some events, evenly from all of them."""
     chosen = records[np.unique(np.linspace(0, len(records) - 1, SAMPLES).astype(np.int64))]
     return [
         DriftSample(
-            position=_position(record, topic),
+            position=_position(record, place.topic),
             item_id=name.decode(),
             losses={
                 model: float(loss)
@@ -123,11 +147,11 @@ def _samples(records: Comparisons, topic: str, names: Callable[[I64], Sequence[b
                 if not np.isnan(loss)
             },
         )
-        for record, name in zip(chosen, names(chosen["item"].astype(np.int64)), strict=True)
+        for record, name in zip(chosen, place.names(chosen["item"].astype(np.int64)), strict=True)
     ]
 
 
-def _beginnings(records: Comparisons, topic: str) -> list[Position]:
+def _beginnings(records: Entries, topic: str) -> list[Position]:
     """The first of each partition."""
     _, first = np.unique(records["partition"], return_index=True)
     return [_position(record, topic) for record in records[first]]

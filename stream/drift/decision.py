@@ -14,6 +14,10 @@ BESIDE = 0.005
 """p-value below which the baseline got worse too, where the live model surely did."""
 
 
+SECOND_SIGN = 0.01
+"""p-value below which the model's lead is in doubt, where something else surely changed."""
+
+
 class Observed(NamedTuple):
     """p-values of one window, NaN where a test has too little to go by.
 
@@ -53,4 +57,11 @@ def decide(observed: Observed, limit: float) -> Verdict | None:
         return Verdict("taste_lost", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", skill)
     if live < limit and baseline < limit:
         return Verdict("harder_to_predict", DRIFT_ACTION_WARN, SEVERITY_WARNING, "block_test", live)
+    return None
+
+
+def decide_inputs(share: float, repeated: float, skill: float, limit: float) -> Verdict | None:
+    """On p-values of the share of one item, of the share of repeats, and of the model's lead."""
+    if share < limit and (repeated < limit or skill < SECOND_SIGN):
+        return Verdict("item_pumped", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "block_test", share)
     return None

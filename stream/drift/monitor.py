@@ -6,14 +6,14 @@ import numpy as np
 import orjson
 
 from protos.events_pb2 import DriftEvent, DriftEvents
-from state.arrays import F64, Mask
-from state.evidence import RECORD
+from state.arrays import F64, I64, Mask
+from state.evidence import INPUT, RECORD
 from state.model import Model
 from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, VersionId
 from stream.cloud_events import cloud_event
 from stream.config import LearnerSettings
-from stream.drift.alarm import Alarm
-from stream.drift.announcement import announce, announce_rejects
+from stream.drift.alarm import InputAlarm, LossAlarm
+from stream.drift.announcement import Place, announce, announce_item, announce_rejects
 from stream.drift.frozen import first_comparison, no_comparison
 from stream.drift.rejects import Rejects
 from stream.effects import Effects
@@ -42,7 +42,9 @@ class Monitor:
     ) -> None:
         self._prequential, self._model, self._evidence = prequential, model, model.evidence
         self._settings, self._generation = settings, generation
-        self._alarm = Alarm(model.evidence, settings.drift)
+        self._losses = LossAlarm(model.evidence, settings.drift)
+        self._inputs = InputAlarm(model.inputs, settings.drift)
+        self._sampled = self._repeated = np.zeros(0, np.bool_)
         self._rejects = Rejects()
         self.events: tuple[DriftEvent, ...] = ()
         self.compares = settings.compares
@@ -60,7 +62,7 @@ class Monitor:
 
         Never while an alarm stands: the version to compare with is one from before.
         """
-        return self.compares and self._alarm.standing is None and self._evidence.has_outgrown(self.version)
+        return self.compares and self._losses.standing is None and self._evidence.has_outgrown(self.version)
 
     def freeze(self, version: int, frozen: Frozen) -> None:
         """Compare with a version from now on: the state of the micro-batch `version`."""
@@ -68,13 +70,18 @@ class Monitor:
 
     def sample(self, model: Model, events: Learnable) -> Mask:
         """Which events are to be ranked: a sample, bool [n]."""
-        return self._prequential.sample(model, events)
+        chosen = self._prequential.sample(model, events)
+        self._repeated = _repeated(model, events, np.flatnonzero(chosen))
+        self._sampled = chosen
+        return chosen
 
     def record(
         self, walked: Walked, events: Learnable, origins: Origins, learnt: Learnable, predictions: F64
     ) -> None:
         """Add what came of a batch to the measurements and to the evidence."""
         self._prequential.record(walked, predictions, learnt)
+        if self._settings.drift.enabled:
+            self._add_inputs(events, origins)
         if not self.compares:
             return
         compared = np.flatnonzero(~np.isnan(walked.compared[:, 0, LOSS]))
@@ -85,6 +92,14 @@ class Monitor:
         records["losses"] = walked.compared[compared, :, LOSS]
         records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
         self._evidence.add(records)
+
+    def _add_inputs(self, events: Learnable, origins: Origins) -> None:
+        sampled = np.flatnonzero(self._sampled)
+        inputs = np.zeros(len(sampled), INPUT)
+        inputs["user"], inputs["item"] = origins.users[sampled], events.items[sampled]
+        inputs["partition"], inputs["offset"] = origins.partitions[sampled], origins.offsets[sampled]
+        inputs["time_ms"], inputs["repeated"] = events.times_ms[sampled], self._repeated
+        self._model.inputs.add(inputs)
 
     def conclude(self, batch_seq: int, records: Records, rejected: Sequence[Rejected]) -> Effects:
         """What is to be kept and told of a micro-batch, some of whose records were `rejected`."""
@@ -100,7 +115,8 @@ class Monitor:
         memo = {
             "format": FORMAT,
             "calibrations": self.comparison.calibrations.tolist(),
-            "alarm": self._alarm.pack(),
+            "losses": self._losses.pack(),
+            "inputs": self._inputs.pack(),
             "rejects": self._rejects.pack(),
         }
         memos[DRIFT_MEMO] = orjson.dumps(memo)
@@ -110,18 +126,13 @@ class Monitor:
 
     def _raise(self, here: VersionId) -> tuple[DriftEvent, ...]:
         frozen = VersionId(self._generation, self.version) if self.version else None
-        return tuple(
-            announce(
-                raised,
-                self._evidence,
-                here,
-                frozen,
-                self._settings.model.name,
-                self._settings.topics.interactions,
-                self._model.items.ids,
-            )
-            for raised in self._alarm.advance()
+        place = Place(
+            self._settings.model.name, here, self._settings.topics.interactions, self._model.items.ids
         )
+        of_losses = [announce(raised, self._evidence, frozen, place) for raised in self._losses.advance()]
+        self._inputs.skill = self._losses.skill
+        of_inputs = [announce_item(raised, self._model.inputs, place) for raised in self._inputs.advance()]
+        return (*of_losses, *of_inputs)
 
     def _raise_rejects(
         self, here: VersionId, records: Records, rejected: Sequence[Rejected]
@@ -138,7 +149,18 @@ class Monitor:
         stored = orjson.loads(memos.get(DRIFT_MEMO, b"{}"))
         if self.compares and stored.get("format") == FORMAT:
             self.comparison.calibrations[:] = np.array(stored["calibrations"], np.float64)
-        self._alarm.restore(stored.get("alarm", {}))
+        self._losses.restore(stored.get("losses", {}))
+        self._inputs.restore(stored.get("inputs", {}))
         if "rejects" in stored:
             self._rejects.restore(stored["rejects"])
         self.events = tuple(DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b"")).events)
+
+
+def _repeated(model: Model, events: Learnable, chosen: I64) -> Mask:
+    """Whether the users of the events `chosen` int64 [m] had the items before the micro-batch: bool [m]."""
+    bounds, others, _ = model.users.histories(events.users[chosen])
+    lengths = np.diff(bounds)
+    owners = np.repeat(np.arange(len(chosen)), lengths)
+    same = others == np.repeat(events.items[chosen], lengths)
+    had: Mask = np.bincount(owners[same], minlength=len(chosen)) > 0
+    return had & ~events.remove[chosen]

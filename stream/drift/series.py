@@ -1,9 +1,11 @@
-"""How the models did over time: means of windows that slide over the evidence."""
+"""How things were over time: measures of windows that slide over a ring of records."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from state.arrays import F64
-from state.evidence import KEPT, Comparisons, Evidence
+from state.ring import KEPT, Entries, Ring
 from stream.drift.windows import WINDOW_EVENTS, by_user
 from stream.walk.values import BASELINE, LIVE
 
@@ -18,45 +20,52 @@ and Laird 1986): 4 to 7 on clicks, ratings and purchases, and 20 does about as w
 """
 
 SKILL, OF_LIVE, OF_BASELINE = range(3)
-"""Columns: log loss of live less that of the baseline, of live, and of the baseline."""
+"""Columns of `mean_losses`: log loss of live less that of the baseline, of live, and of the baseline."""
 
-COLUMNS = 3
+TOP_SHARE, REPEATED = range(2)
+"""Columns of `concentration`: share of the most frequent item, and of events whose user had the item."""
 
 
 class Series:
-    """Means of each window that ends at a multiple of `STEP_EVENTS`, computed once, when they are needed.
+    """Measures of each window that ends at a multiple of `STEP_EVENTS`, computed once, when they are needed.
 
-    Nothing of it is stored: it follows from the evidence.
+    Nothing of it is stored: it follows from the ring.
     """
 
-    def __init__(self, evidence: Evidence) -> None:
-        self._evidence = evidence
-        self._means = np.zeros((KEPT // STEP_EVENTS + 1, COLUMNS))
-        self._ends = np.full(len(self._means), -1, np.int64)
+    def __init__(self, ring: Ring, measure: Callable[[Entries], F64], columns: int) -> None:
+        """`measure` makes float64 [columns] of the records of a window."""
+        self._ring, self._measure = ring, measure
+        self._values = np.zeros((KEPT // STEP_EVENTS + 1, columns))
+        self._ends = np.full(len(self._values), -1, np.int64)
 
-    def mean(self, end: int) -> F64:
-        """Of the window that ends with the record of this number: float64 [3]."""
+    def at(self, end: int) -> F64:
+        """Of the window that ends with the record of this number: float64 [columns]."""
         place = end // STEP_EVENTS % len(self._ends)
         if self._ends[place] != end:
-            self._means[place] = _means(self._evidence.between(end - WINDOW_EVENTS, end))
+            self._values[place] = self._measure(self._ring.between(end - WINDOW_EVENTS, end))
             self._ends[place] = end
-        mean: F64 = self._means[place]
-        return mean
+        found: F64 = self._values[place]
+        return found
 
     def within(self, after: int, through: int) -> F64:
-        """Of all windows of records that are kept, with numbers in (after, through]: float64 [windows, 3]."""
-        after = max(after, self._evidence.added - KEPT)
+        """Of all windows of records that are kept, with numbers in (after, through]: [windows, columns]."""
+        after = max(after, self._ring.added - KEPT)
         first = -(-(after + WINDOW_EVENTS) // STEP_EVENTS) * STEP_EVENTS
-        return np.array([self.mean(end) for end in range(first, through + 1, STEP_EVENTS)]).reshape(
-            -1, COLUMNS
-        )
+        found = [self.at(end) for end in range(first, through + 1, STEP_EVENTS)]
+        return np.array(found).reshape(-1, self._values.shape[1])
 
 
-def _means(records: Comparisons) -> F64:
-    """Means over users, each weighed by how well their own mean is known."""
+def mean_losses(records: Entries) -> F64:
+    """Means over users, each weighed by how well their own mean is known: float64 [3]."""
     losses = records["losses"].astype(np.float64)
     live, baseline = losses[:, LIVE], losses[:, BASELINE]
     means, counts = by_user(
         records["user"].astype(np.int64), np.column_stack([live - baseline, live, baseline])
     )
     return np.average(means, axis=0, weights=counts / (counts + SHRINKAGE))
+
+
+def concentration(records: Entries) -> F64:
+    """How much of a window is one item, and how much repeats: float64 [2]."""
+    _, counts = np.unique(records["item"], return_counts=True)
+    return np.array([counts.max() / len(records), records["repeated"].mean()])

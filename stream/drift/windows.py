@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from state.arrays import F64, I64
-from state.evidence import Comparisons
+from state.ring import Entries
 from stream.walk.values import COMPARED
 
 WINDOW_EVENTS = 300
@@ -37,7 +37,7 @@ class Window:
     models: Mapping[str, Losses]
 
 
-def windows_of(records: Comparisons) -> tuple[Window, ...]:
+def windows_of(records: Entries) -> tuple[Window, ...]:
     """The windows that hold anything, of records in order: the reference, then the current one."""
     parts = {"reference": records[:-WINDOW_EVENTS], "current": records[-WINDOW_EVENTS:]}
     return tuple(window_of(name, part) for name, part in parts.items() if len(part))
@@ -53,7 +53,7 @@ def by_user(users: I64, values: F64) -> tuple[F64, F64]:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan), counts
 
 
-def window_of(name: str, records: Comparisons) -> Window:
+def window_of(name: str, records: Entries) -> Window:
     """The window of these records, at least one."""
     losses, ranks = records["losses"].astype(np.float64), records["reciprocal_ranks"].astype(np.float64)
     users = records["user"].astype(np.int64)

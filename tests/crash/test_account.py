@@ -9,7 +9,7 @@ from crash_history import batches_with_meaning, settings
 from crash_stream import Account
 
 from state.digest import digest
-from state.evidence import stored_evidence
+from state.evidence import stored_evidence, stored_inputs
 from state.memory import MemoryStore
 from stream.engine import Engine
 from stream.lineage.bases import begin
@@ -40,6 +40,7 @@ def test_a_model_started_anew_is_the_model_that_went_on(algorithm: str, seed: in
             model, _, _ = read_model(chosen, mortal.store, mortal.store.head().flushed_through)
             check_model(model, account)
         assert digest(mortal.store) == digest(lasting.store)
-        evidence, expected = stored_evidence(mortal.store), stored_evidence(lasting.store)
-        assert evidence.latest().tobytes() == expected.latest().tobytes()
-    assert expected.added > 50
+        for stored in (stored_evidence, stored_inputs):
+            ring, expected = stored(mortal.store), stored(lasting.store)
+            assert ring.latest().tobytes() == expected.latest().tobytes()
+    assert stored_evidence(lasting.store).added > 50

@@ -13,9 +13,10 @@ from crash_stream import Account
 from protos.events_pb2 import CommandResult
 from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
 from state.errors import StoreMissingError
-from state.evidence import Comparisons, stored_evidence
+from state.evidence import stored_evidence, stored_inputs
 from state.factors import FactorTable
 from state.model import Model
+from state.ring import Entries
 from state.rocksdb.reader import RocksReader
 from state.store import Reader, TopicPartition
 from stream.config import LearnerSettings
@@ -99,8 +100,8 @@ class Campaign:
         assert verdict.agrees is True, verdict
         assert verdict.batches == len(self.schedule)
         ours, again = (evidence_in(directory) for directory in (self.settings.state.directory, scratch))
-        assert ours.tobytes() == again.tobytes()
-        assert not ours["version"].any()
+        assert [ring.tobytes() for ring in ours] == [ring.tobytes() for ring in again]
+        assert not ours[0]["version"].any()
 
     def check_outgoing(self) -> None:
         """Every poison record is a dead letter, whole and by its coordinates; every command is answered."""
@@ -196,10 +197,10 @@ def check_model(model: Model, account: Account) -> None:
         assert np.isfinite(table.vectors[table.slots]).all()
 
 
-def evidence_in(directory: Path) -> Comparisons:
-    """What a store that nobody writes to has compared."""
+def evidence_in(directory: Path) -> tuple[Entries, Entries]:
+    """What a store that nobody writes to has compared, and what it has sampled."""
     with closing(RocksReader(directory)) as reader:
-        return stored_evidence(reader).latest()
+        return stored_evidence(reader).latest(), stored_inputs(reader).latest()
 
 
 def number_of_is_poison(publisher: Publisher, record: Stored) -> bool:

@@ -10,13 +10,21 @@ from protos.events_pb2 import (
     SEVERITY_ERROR,
     SEVERITY_WARNING,
 )
-from state.evidence import RECORD, Evidence
+from state.evidence import INPUT, RECORD, Evidence, Inputs
 from state.store import VersionId
 from stream.config import DriftConfig
-from stream.drift.alarm import LIMIT_MAX, LIMIT_MIN, NEW_NORMAL, WARM_UP, Alarm, limit
-from stream.drift.announcement import SAMPLES, announce
-from stream.drift.decision import Observed, decide
-from stream.drift.series import STEP_EVENTS, Series
+from stream.drift.alarm import (
+    LIMIT_MAX,
+    LIMIT_MIN,
+    NEW_NORMAL,
+    WARM_UP,
+    InputAlarm,
+    LossAlarm,
+    limit,
+)
+from stream.drift.announcement import SAMPLES, Place, announce, announce_item
+from stream.drift.decision import Observed, decide, decide_inputs
+from stream.drift.series import STEP_EVENTS, Series, mean_losses
 from stream.drift.windows import WINDOW_EVENTS
 
 MINUTE_MS = 60_000
@@ -44,7 +52,7 @@ class Watched:
 
     def __init__(self, seed=1, **config):
         self.evidence = Evidence()
-        self.alarm = Alarm(self.evidence, DriftConfig(**config))
+        self.alarm = LossAlarm(self.evidence, DriftConfig(**config))
         self.raised, self.seed = [], seed
         self.add(START)
 
@@ -173,7 +181,7 @@ def test_a_clock_that_jumps_back_silences_nobody():
 
 def test_one_user_alone_proves_nothing():
     evidence = Evidence()
-    alarm = Alarm(evidence, DriftConfig())
+    alarm = LossAlarm(evidence, DriftConfig())
     made = records(9_000)
     made["user"] = 1
     made["losses"][8_700:, 0] = made["losses"][8_700:, 2]
@@ -183,7 +191,7 @@ def test_one_user_alone_proves_nothing():
 
 def test_a_young_model_has_no_reference():
     evidence = Evidence()
-    alarm = Alarm(evidence, DriftConfig())
+    alarm = LossAlarm(evidence, DriftConfig())
     evidence.add(records(WARM_UP + 7 * WINDOW_EVENTS))
     evidence.add(records(WINDOW_EVENTS, live=5.0, frozen=5.0))
     assert list(alarm.advance()) == []
@@ -205,7 +213,7 @@ def test_how_events_fall_into_micro_batches_makes_no_difference(portion):
 def test_it_goes_on_after_a_restart_as_if_there_had_been_none(at):
     steady = Watched()
     steady.add(at, live=0.8, frozen=0.8)
-    anew = Alarm(steady.evidence, DriftConfig())
+    anew = LossAlarm(steady.evidence, DriftConfig())
     anew.restore(steady.alarm.pack())
     assert anew.pack() == steady.alarm.pack()
     added = records(900, 4, live=0.8, frozen=0.8, first=steady.evidence.added)
@@ -218,7 +226,7 @@ def test_what_was_there_before_it_watched_is_not_tested():
     evidence = Evidence()
     evidence.add(records(START))
     evidence.add(records(WINDOW_EVENTS, live=0.8, frozen=0.8))
-    alarm = Alarm(evidence, DriftConfig())
+    alarm = LossAlarm(evidence, DriftConfig())
     alarm.restore({})
     assert list(alarm.advance()) == []
 
@@ -227,7 +235,7 @@ def test_a_series_follows_from_the_evidence_alone():
     one, portions = Evidence(), Evidence()
     made = records(20_000)
     one.add(made)
-    series, kept = Series(portions), Series(one)
+    series, kept = Series(portions, mean_losses, 3), Series(one, mean_losses, 3)
     for begin in range(0, len(made), 900):
         portions.add(made[begin : begin + 900])
         if portions.added > WINDOW_EVENTS:
@@ -266,8 +274,8 @@ def test_an_announcement_says_what_where_and_what_to_do():
 
     def event(batch_seq):
         names = lambda ordinals: [b"i%d" % ordinal for ordinal in ordinals]  # noqa: E731
-        here = VersionId(1, batch_seq)
-        return announce(raised, watched.evidence, here, VersionId(1, 7), "films", "events", names)
+        place = Place("films", VersionId(1, batch_seq), "events", names)
+        return announce(raised, watched.evidence, VersionId(1, 7), place)
 
     told = event(90)
     assert told == event(90)
@@ -286,3 +294,64 @@ def test_an_announcement_says_what_where_and_what_to_do():
     assert len(told.samples) == SAMPLES
     assert set(told.samples[0].losses) == {"live", "frozen", "baseline"}
     assert told.samples[0].item_id.startswith("i")
+
+
+ITEM = 77
+
+
+def sampled(count, share=0.0, repeated=0.0, first=0):
+    """Events about 200 items, a share of them about one, and a share of those had by their users already."""
+    random = np.random.default_rng(first + 1)
+    made = np.zeros(count, INPUT)
+    made["user"], made["item"] = random.integers(0, 500, count), 100 + random.integers(0, 200, count)
+    about = random.random(count) < share
+    made["item"][about], made["repeated"] = ITEM, about & (random.random(count) < repeated)
+    made["partition"], made["offset"] = made["user"] % 3, np.arange(first, first + count)
+    made["time_ms"] = MINUTE_MS * made["offset"]
+    return made
+
+
+@pytest.fixture
+def watched_inputs():
+    inputs = Inputs()
+    inputs.add(sampled(START))
+    alarm = InputAlarm(inputs, DriftConfig())
+    assert list(alarm.advance()) == []
+    return inputs, alarm
+
+
+def test_an_item_that_everybody_gets_again_is_named(watched_inputs):
+    inputs, alarm = watched_inputs
+    inputs.add(sampled(WINDOW_EVENTS, 0.2, 0.3, START))
+    [raised] = alarm.advance()
+    assert (raised.verdict.reason, raised.verdict.action) == ("item_pumped", DRIFT_ACTION_ROLLBACK)
+    place = Place("films", VersionId(1, 3), "events", lambda ordinals: [b"i%d" % each for each in ordinals])
+    told = announce_item(raised, inputs, place)
+    assert told.segment == f"item i{ITEM}"
+    assert f"'i{ITEM}' (0.0% before)" in told.message
+    assert {where.partition for where in told.positions} == {0, 1, 2}
+    assert min(where.offset for where in told.positions) == raised.since
+    assert START <= raised.since < START + 30
+
+
+@pytest.mark.parametrize(("skill", "count"), [(0.5, 0), (0.001, 1)])
+def test_a_popular_item_is_no_fault_while_the_model_keeps_its_lead(watched_inputs, skill, count):
+    inputs, alarm = watched_inputs
+    alarm.skill = skill
+    inputs.add(sampled(WINDOW_EVENTS, 0.5, 0.0, START))
+    assert len(list(alarm.advance())) == count
+
+
+def test_repeats_of_many_items_are_no_fault(watched_inputs):
+    inputs, alarm = watched_inputs
+    made = sampled(WINDOW_EVENTS, first=START)
+    made["repeated"][::2] = True
+    inputs.add(made)
+    assert list(alarm.advance()) == []
+
+
+def test_the_table_of_decisions_on_inputs():
+    assert decide_inputs(1e-4, 1e-4, 1.0, 1e-3).reason == "item_pumped"
+    assert decide_inputs(1e-4, 1.0, 1e-3, 1e-3).reason == "item_pumped"
+    assert decide_inputs(1e-4, 0.5, 0.5, 1e-3) is None
+    assert decide_inputs(0.5, 1e-4, 1e-4, 1e-3) is None

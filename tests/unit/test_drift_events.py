@@ -1,5 +1,7 @@
 """Faults planted in a stream become drift events, through the real loop: one for each row of the table."""
 
+from collections import Counter
+
 import numpy as np
 import orjson
 import pytest
@@ -10,6 +12,7 @@ from streams import likes_by_taste
 from livefactor.drill.faults import plant
 from protos.events_pb2 import (
     DRIFT_ACTION_RETRAIN,
+    DRIFT_ACTION_ROLLBACK,
     SEVERITY_ERROR,
     DriftEvent,
     DriftEvents,
@@ -62,6 +65,21 @@ def test_a_fault_is_told_with_what_to_do(learner, fault, reasons):
     assert headers["ce-type"] == b"livefactor.v1.DriftEvent"
     assert record.key == b"default"
     assert {sample.item_id for sample in found.samples} <= {row["item_id"] for row in ROWS}
+
+
+def test_a_pumped_item_is_named(learner):
+    rows = stream("pump-item")
+    pumped, _ = Counter(row["item_id"] for row in rows[BEFORE:]).most_common(1)[0]
+    feed(learner, rows)
+    learner.until_end()
+    [found] = [event for event in told(learner) if event.reason == "item_pumped"]
+    assert (found.action, found.severity) == (DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR)
+    assert found.segment == f"item {pumped}"
+    assert repr(pumped) in found.message
+    [where] = found.positions
+    assert (where.topic, where.partition) == (INTERACTIONS, 0)
+    assert rows[where.offset]["item_id"] == pumped
+    assert abs(where.offset - BEFORE) < 300
 
 
 def test_nothing_is_told_where_nothing_happens(learner):

@@ -5,7 +5,8 @@ import pytest
 
 from state.codec import EVIDENCE, single_rows
 from state.errors import StoreCorruptError
-from state.evidence import KEPT, OUTGROWN, RECORD, Evidence
+from state.evidence import OUTGROWN, RECORD, Evidence
+from state.ring import KEPT
 from stream.drift.windows import WINDOW_EVENTS, windows_of
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from toy_model import BOUNDS, RANK, ToyModel
 
-from state.codec import EVENT_IDS, EVIDENCE, GLOBAL, ITEM, NEIGHBOURS, USER
+from state.codec import EVENT_IDS, EVIDENCE, GLOBAL, INPUTS, ITEM, NEIGHBOURS, USER
 from state.global_arrays import global_arrays
 from state.memory import MemoryStore
 from state.model import Model
@@ -36,7 +36,7 @@ def test_what_changed_since_a_batch_brings_an_older_copy_up_to_date():
     toy.commit(store, items=["y", "z"])
     changed = {rows.kind: rows.ordinals.tolist() for rows in toy.model.changed_since(1)}
     assert changed.pop(NEIGHBOURS) == []
-    assert changed.pop(EVENT_IDS) == changed.pop(EVIDENCE) == []
+    assert changed.pop(EVENT_IDS) == changed.pop(EVIDENCE) == changed.pop(INPUTS) == []
     assert changed == {USER: [1, 3], ITEM: [1, 2], GLOBAL: list(range(len(toy.model.globals)))}
     for rows in toy.model.changed_since(1):
         copy.apply(rows)

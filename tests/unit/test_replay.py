@@ -6,7 +6,7 @@ from pipeline import Feed
 from streams import pairs, random_likes, replayed, settings, stream
 
 from protos.events_pb2 import Interaction
-from state.codec import EVIDENCE
+from state.codec import EVIDENCE, INPUTS
 from state.errors import ConfigError
 from state.memory import MemoryStore
 from stream.engine import Engine, rows_hash
@@ -300,5 +300,5 @@ def test_a_replay_learns_what_the_service_learns(algorithm, sample_every):
             part.changed_at[part.changed_at > 0] = 1
     one, other = engine.model.changed_since(0), replay.model.changed_since(0)
     lengths = [{rows.kind: len(rows) for rows in blocks} for blocks in (one, other)]
-    assert lengths[0] == lengths[1] | {EVIDENCE: lengths[0][EVIDENCE]}
+    assert lengths[0] == lengths[1] | {kind: lengths[0][kind] for kind in (EVIDENCE, INPUTS)}
     assert rows_hash(one) == rows_hash(other)

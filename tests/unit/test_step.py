@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pipeline import Feed, event, portions, random_events, slot, small_settings
 
-from state.codec import EVENT_IDS, GLOBAL, ITEM, USER
+from state.codec import EVENT_IDS, GLOBAL, INPUTS, ITEM, USER
 from state.memory import MemoryStore
 from stream.engine import Engine
 from stream.intake.decode import Decoder
@@ -43,8 +43,8 @@ def test_rows_say_what_changed():
     step = step_of()
     feed = Feed()
     outcome = run(step, feed(event("a", "x", event_id="1"), event("b", "x")))
-    assert kinds(outcome) == [USER, ITEM, GLOBAL, EVENT_IDS]
-    assert [len(rows) for rows in outcome.rows] == [2, 1, 10, 2]
+    assert kinds(outcome) == [USER, ITEM, GLOBAL, EVENT_IDS, INPUTS]
+    assert [len(rows) for rows in outcome.rows] == [2, 1, 10, 2, 2]
     assert kinds(run(step, feed(event("c", "z", "impression")), 2)) == []
     assert kinds(run(step, feed(event("c", "z", "impression", event_id="2")), 3)) == [EVENT_IDS]
     assert kinds(run(step, feed(event("a", "z", "remove")), 4)) == []
