@@ -18,20 +18,27 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     """Show how the live model does beside a frozen version and beside popularity.
 
     All three judge the same sampled events before they are learnt, among the items known to all. In each
-    window a user counts once.
+    window a user counts once. Of the latest sampled events: the share of the most frequent item, and of those
+    whose users had the item already.
     """
-    from state.evidence import stored_evidence
+    from state.evidence import stored_evidence, stored_inputs
     from state.store import DRIFT_MEMO
-    from stream.drift.windows import windows_of
+    from stream.drift.series import concentration
+    from stream.drift.windows import WINDOW_EVENTS, windows_of
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
-        evidence, memo = stored_evidence(reader), reader.head().memo
+        evidence, inputs, memo = stored_evidence(reader), stored_inputs(reader), reader.head().memo
     records = evidence.latest()
     alarms = orjson.loads(memo.get(DRIFT_MEMO, b"{}"))
     version = int(records["version"][-1]) if len(records) else 0
     windows = windows_of(records)
+    sampled = inputs.latest()[-WINDOW_EVENTS:]
+    top_share, repeated = concentration(sampled).tolist() if len(sampled) else (None, None)
     facts: dict[str, object] = {
+        "sampled": inputs.added,
+        "top_item_share": top_share,
+        "repeated_share": repeated,
         "compared": evidence.added,
         "frozen_version": version or None,
         "alarm": any(alarms.get(name, {}).get("standing") for name in ("losses", "inputs", "rejects")),

@@ -163,13 +163,12 @@ class Alarm(ABC):
         return max(standing, self._last.gravity if cooling else NOTHING)
 
     def _p_value(self, end: int, reference: F64, column: int, effect_min: float) -> float:
-        """Of the block test of one measure; 1 unless it is above that of the reference by so much."""
+        """Of the block test of one measure; 1 where it is not so far above the reference, or nobody knows."""
         if not len(reference):
             return 1.0
         current, before = self._series.at(end)[column], reference[:, column]
-        if current - before.mean() < effect_min:
-            return 1.0
-        return block_test(before, current, WINDOW_EVENTS // STEP_EVENTS)
+        found = block_test(before, current, WINDOW_EVENTS // STEP_EVENTS)
+        return 1.0 if np.isnan(found) or current - before.mean() < effect_min else found
 
 
 class LossAlarm(Alarm):

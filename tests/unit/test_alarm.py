@@ -1,6 +1,7 @@
 """Evidence in, alarms out: what is raised, when, and how it ends."""
 
 import numpy as np
+import orjson
 import pytest
 
 from protos.events_pb2 import (
@@ -220,6 +221,15 @@ def test_it_goes_on_after_a_restart_as_if_there_had_been_none(at):
     steady.evidence.add(added)
     assert told(anew.advance()) == told(steady.alarm.advance())
     assert anew.pack() == steady.alarm.pack()
+
+
+def test_a_young_alarm_survives_its_memo():
+    evidence = Evidence()
+    alarm, anew = LossAlarm(evidence, DriftConfig()), LossAlarm(evidence, DriftConfig())
+    evidence.add(records(WARM_UP + 3 * WINDOW_EVENTS))
+    assert list(alarm.advance()) == []
+    anew.restore(orjson.loads(orjson.dumps(alarm.pack())))
+    assert anew.skill == alarm.skill == 1.0
 
 
 def test_what_was_there_before_it_watched_is_not_tested():
