@@ -22,7 +22,7 @@ class Ring:
         self.code, self._record, self._what = code, record, what
         self._ring = np.zeros(KEPT, record)
         self.added = 0
-        self._journalled = 0
+        self._journalled = self._flushed = 0
 
     def add(self, records: Entries) -> None:
         """Append records [n], which get their numbers; the oldest make room."""
@@ -45,8 +45,14 @@ class Ring:
         return self._pack(numbers)
 
     def changed_since(self, batch_seq: int) -> Rows:
-        """All of them: which have been flushed is not kept."""
-        return self._pack(self._numbers(0, self.added))
+        """Records added since the last call, as flushes follow each other; after micro-batch 0 all of them.
+
+        All of them the first time too: what a store has is not known once it has been opened anew.
+        """
+        if not batch_seq:
+            return self._pack(self._numbers(0, self.added))
+        numbers, self._flushed = self._numbers(self._flushed, self.added), self.added
+        return self._pack(numbers)
 
     def changed_count(self, batch_seq: int) -> int:
         """None that a flush could put off."""

@@ -37,6 +37,20 @@ def test_the_ring_keeps_the_latest_and_its_rows_bring_them_back(portions):
     assert len(copy.take_changed()) == 0
 
 
+def test_a_flush_writes_what_the_one_before_has_not():
+    evidence, stored = Evidence(), {}
+    for size in (100, 1, KEPT + 50, 0, 700):
+        evidence.add(records(size))
+        assert len(evidence.changed_since(0)) == min(evidence.added, KEPT), "asking for all changes nothing"
+        rows = evidence.changed_since(evidence.added)
+        assert len(rows) == min(size, KEPT)
+        stored |= dict(zip(rows.ordinals.tolist(), rows.data.reshape(-1, RECORD.itemsize), strict=True))
+        copy = Evidence()
+        copy.apply(single_rows(EVIDENCE, {at: stored[at].tobytes() for at in sorted(stored)}))
+        assert copy.latest().tobytes() == evidence.latest().tobytes()
+    assert len(copy.changed_since(9)) == KEPT
+
+
 def test_a_version_is_outgrown_by_many_records_in_a_row():
     evidence, made = Evidence(), records(OUTGROWN)
     made["version"] = 7
