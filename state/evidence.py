@@ -15,34 +15,22 @@ from state.store import Reader
 OUTGROWN = 4_096
 """Records about one version after which it is time for another."""
 
-RECORD = np.dtype(
-    [
-        ("number", "<i8"),
-        ("user", "<u4"),
-        ("item", "<u4"),
-        ("partition", "<i4"),
-        ("offset", "<i8"),
-        ("time_ms", "<i8"),
-        ("version", "<i8"),
-        ("losses", "<f4", (3,)),
-        ("reciprocal_ranks", "<f4", (3,)),
-    ]
-)
-"""Ordinals of user and item; where in the log; the time of the event; micro-batch of the frozen version, 0
-for none. Of live, frozen (NaN without a version) and baseline: log losses and reciprocal ranks."""
+EVENT = [
+    ("number", "<i8"),
+    ("user", "<u4"),
+    ("item", "<u4"),
+    ("partition", "<i4"),
+    ("offset", "<i8"),
+    ("time_ms", "<i8"),
+]
+"""Fields of any record: ordinals of user and item; where in the log; the time of the event."""
 
-INPUT = np.dtype(
-    [
-        ("number", "<i8"),
-        ("user", "<u4"),
-        ("item", "<u4"),
-        ("partition", "<i4"),
-        ("offset", "<i8"),
-        ("time_ms", "<i8"),
-        ("repeated", "<u1"),
-    ]
-)
-"""Ordinals of user and item; where in the log; the time of the event; whether the user had the item."""
+RECORD = np.dtype([*EVENT, ("version", "<i8"), ("losses", "<f4", (3,)), ("reciprocal_ranks", "<f4", (3,))])
+"""Micro-batch of the frozen version, 0 for none. Of live, frozen (NaN without a version) and baseline: log
+losses and reciprocal ranks."""
+
+INPUT = np.dtype([*EVENT, ("repeated", "<u1")])
+"""Whether the user had the item."""
 
 
 class Evidence(Ring):

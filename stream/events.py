@@ -25,6 +25,13 @@ class Records:
     offsets: I64
     timestamps_ms: I64
 
+    @classmethod
+    def of_values(cls, topic: str, values: Sequence[bytes], timestamps_ms: I64, first: int = 0) -> "Records":
+        """Of one partition, without keys and headers, from the offset `first` on."""
+        count, nothing = len(values), [None] * len(values)
+        offsets = np.arange(first, first + count)
+        return cls(topic, values, nothing, nothing, np.zeros(count, np.int32), offsets, timestamps_ms)
+
     def __len__(self) -> int:
         return len(self.values)
 

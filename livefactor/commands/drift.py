@@ -72,8 +72,9 @@ def list_events(
     """List the latest drift events, oldest first; reads the store, needs no learner."""
     from google.protobuf.json_format import MessageToDict
 
-    from protos.events_pb2 import DriftAction, DriftEvents, Severity
+    from protos.events_pb2 import DriftEvents, Severity
     from state.store import DRIFT_EVENTS_MEMO
+    from stream.drift.announcement import action_of
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
@@ -85,7 +86,7 @@ def list_events(
         (
             _when(event.time_ms),
             Severity.Name(event.severity).removeprefix("SEVERITY_").lower(),
-            DriftAction.Name(event.action).removeprefix("DRIFT_ACTION_"),
+            action_of(event),
             event.reason,
             event.message,
             event.id,

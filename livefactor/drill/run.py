@@ -14,12 +14,13 @@ from livefactor.drill.faults import Row, plant
 from livefactor.event_files import BadRow, read_events
 from livefactor.file_layout import Layout
 from livefactor.settings import Settings
-from protos.events_pb2 import SEVERITY_ERROR, DriftAction, DriftEvent, Interaction
+from protos.events_pb2 import SEVERITY_ERROR, DriftEvent, Interaction
 from state.arrays import F64
 from state.errors import ConfigError, PublishError
 from state.ring import Entries
 from state.rocksdb.writer import RocksWriter
 from stream.config import LearnerSettings
+from stream.drift.announcement import action_of
 from stream.engine import Engine
 from stream.events import Records
 from stream.lineage.bases import begin, keep_version, version_is_due
@@ -134,7 +135,7 @@ def facts(plan: Plan, disturbed: Course, twin: Course) -> Facts:
         at_event=part.start,
         detected_event=found.at if found else None,
         delay_events=found.at - part.start if found else None,
-        action=_action(found.event) if found else None,
+        action=action_of(found.event) if found else None,
         reason=found.event.reason if found else None,
         recovered_event=None,
         loss_area_vs_twin=float(np.nansum(more)),
@@ -182,22 +183,11 @@ class _Learner:
         self._store.close()
 
     def _records(self, rows: Sequence[Row]) -> Records:
-        count = len(rows)
-        return Records(
-            self._settings.topics.interactions,
-            [orjson.dumps(row) for row in rows],
-            [None] * count,
-            [None] * count,
-            np.zeros(count, np.int32),
-            np.arange(self._done, self._done + count),
-            np.array([row.get("event_time_ms", 0) for row in rows], np.int64),
-        )
+        values = [orjson.dumps(row) for row in rows]
+        times_ms = np.array([row.get("event_time_ms", 0) for row in rows], np.int64)
+        return Records.of_values(self._settings.topics.interactions, values, times_ms, self._done)
 
 
 def _row(event: Interaction) -> Row:
     """Its fields as a JSON record has them."""
     return {field.name: value for field, value in event.ListFields()}
-
-
-def _action(event: DriftEvent) -> str:
-    return DriftAction.Name(event.action).removeprefix("DRIFT_ACTION_")

@@ -116,18 +116,8 @@ def _decode(decoder: Decoder, chunk: Sequence[Line], bad: _Bad, doubtful_types: 
     """What the learner would make of the rows as records of its topic."""
     lines = [line for line, _ in chunk]
     times_ms = np.array([row.event_time_ms for _, row in chunk], np.int64)
-    count = len(chunk)
-    nothing = [None] * count
-    records = Records(
-        "",
-        [row.SerializeToString() for _, row in chunk],
-        nothing,
-        nothing,
-        np.zeros(count, np.int32),
-        np.arange(count),
-        times_ms,
-    )
-    decoded = decoder.decode(records)
+    values = [row.SerializeToString() for _, row in chunk]
+    decoded = decoder.decode(Records.of_values("", values, times_ms))
     for rejected in decoded.rejected:
         bad.add(BadRow(lines[rejected.record], rejected.reason), rejected.code)
     doubtful_types.update(decoded.doubtful_types)

@@ -1,7 +1,8 @@
 """Whether an alarm stands: evidence, tests and decisions over time, with what was seen before in mind."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from stream.drift.series import (
     Series,
     concentration,
     mean_losses,
+    top_item,
 )
 from stream.drift.significance import block_test, paired_test
 from stream.drift.windows import WINDOW_EVENTS
@@ -126,8 +128,11 @@ class Alarm(ABC):
             self.standing = Standing(since, tuple(gravity))
 
     @abstractmethod
-    def _verdict(self, end: int, reference: F64, limit: float) -> Verdict | None:
-        """On the window that ends there, beside the measures of those before: float64 [windows, columns]."""
+    def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None]:
+        """What comes of the window that ends there, by the p-value that is the limit: the lower, the less.
+
+        `reference` are the measures of the windows before: float64 [windows, columns].
+        """
 
     @abstractmethod
     def _change_point(self, end: int, reference: F64) -> int:
@@ -135,21 +140,22 @@ class Alarm(ABC):
 
     def _test(self, end: int) -> Raised | None:
         standing = self.standing
-        now_ms = int(np.median(self._ring.between(end - WINDOW_EVENTS, end)["time_ms"]))
         through = min(end - WINDOW_EVENTS, standing.since if standing else end)
         stable = [*self._stable, (self._stable_after, through)]
-        reference = np.concatenate([self._ring.between(*stretch) for stretch in stable])
         measured = np.concatenate([self._series.within(*stretch) for stretch in stable])
-        if standing and self._verdict(end, measured, CLEARED) is None:
-            self._stable = [*self._stable, (self._stable_after, through)][-STRETCHES_KEPT:]
+        judge = self._judge(end, measured)
+        if standing and judge(CLEARED) is None:
+            self._stable = stable[-STRETCHES_KEPT:]
             self._stable_after, self.standing = end, None
             return None
         if standing and end - standing.since >= NEW_NORMAL:
             self._stable, self._stable_after, self.standing = [], standing.since, None
             return None
-        if not len(reference):
+        if not len(measured) or judge(LIMIT_MAX) is None:
             return None
-        verdict = self._verdict(end, measured, limit(reference, self._config.false_alarms_per_month))
+        reference = np.concatenate([self._ring.between(*stretch) for stretch in stable])
+        verdict = judge(limit(reference, self._config.false_alarms_per_month))
+        now_ms = int(np.median(self._ring.between(end - WINDOW_EVENTS, end)["time_ms"]))
         if verdict is None or verdict.gravity <= self._already(now_ms):
             return None
         since = standing.since if standing else self._change_point(end, measured)
@@ -164,8 +170,6 @@ class Alarm(ABC):
 
     def _p_value(self, end: int, reference: F64, column: int, effect_min: float) -> float:
         """Of the block test of one measure; 1 where it is not so far above the reference, or nobody knows."""
-        if not len(reference):
-            return 1.0
         current, before = self._series.at(end)[column], reference[:, column]
         found = block_test(before, current, WINDOW_EVENTS // STEP_EVENTS)
         return 1.0 if np.isnan(found) or current - before.mean() < effect_min else found
@@ -187,11 +191,11 @@ class LossAlarm(Alarm):
         super().restore(packed)
         self.skill = packed.get("skill", 1.0)
 
-    def _verdict(self, end: int, reference: F64, limit: float) -> Verdict | None:
+    def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None]:
         self.skill, live, baseline = (
             self._p_value(end, reference, column, EFFECT_MIN) for column in (SKILL, OF_LIVE, OF_BASELINE)
         )
-        return decide(Observed(self.skill, live, baseline, self._harm(end)), limit)
+        return partial(decide, Observed(self.skill, live, baseline, self._harm(end)))
 
     def _harm(self, end: int) -> float:
         """The larger of the p-values of this window and the one before it, so that it must last."""
@@ -213,25 +217,24 @@ class InputAlarm(Alarm):
     """Whether one item takes so much of the events that it cannot be people's choice.
 
     Items become popular at once by themselves, up to two thirds of a window. So it takes a second sign: users
-    get what they had already, or the model loses its lead (`skill`, a p-value).
+    get what they had already, or the model loses its lead, of which `losses` know.
     """
 
-    def __init__(self, inputs: Inputs, config: DriftConfig) -> None:
+    def __init__(self, inputs: Inputs, losses: LossAlarm, config: DriftConfig) -> None:
         super().__init__(inputs, Series(inputs, concentration, 2), config)
-        self.skill = 1.0
+        self._losses = losses
 
-    def _verdict(self, end: int, reference: F64, limit: float) -> Verdict | None:
-        if self._series.at(end)[TOP_SHARE] < TOP_SHARE_MIN:
-            return None
-        share = self._p_value(end, reference, TOP_SHARE, 0.0)
+    def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None]:
+        enough = self._series.at(end)[TOP_SHARE] >= TOP_SHARE_MIN
+        share = self._p_value(end, reference, TOP_SHARE, 0.0) if enough else 1.0
         repeated = self._p_value(end, reference, REPEATED, 0.0)
-        return decide_inputs(share, repeated, self.skill, limit)
+        return partial(decide_inputs, share, repeated, self._losses.skill)
 
     def _change_point(self, end: int, reference: F64) -> int:
         """Before the first event of the window with the item."""
         records = self._ring.between(end - WINDOW_EVENTS, end)
-        items, counts = np.unique(records["item"], return_counts=True)
-        return int(records["number"][records["item"] == items[counts.argmax()]][0]) - 1
+        item, _ = top_item(records)
+        return int(records["number"][records["item"] == item][0]) - 1
 
 
 def limit(reference: Entries, false_alarms_per_month: float) -> float:

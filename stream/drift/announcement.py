@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from protos.events_pb2 import DriftEvent, DriftSample, DriftWindow, Position
+from protos.events_pb2 import DriftAction, DriftEvent, DriftSample, DriftWindow, Position
 from state.arrays import I64
 from state.evidence import Evidence, Inputs
 from state.ring import Entries
@@ -14,8 +14,8 @@ from state.store import VersionId
 from stream.drift.alarm import Raised
 from stream.drift.decision import Verdict
 from stream.drift.rejects import Rejects
+from stream.drift.series import top_item
 from stream.drift.windows import WINDOW_EVENTS, Window, window_of
-from stream.events import Records
 from stream.walk.values import COMPARED
 
 SAMPLES = 20
@@ -53,7 +53,7 @@ def announce(raised: Raised, evidence: Evidence, frozen: VersionId | None, place
     before = window_of("reference", reference)
     records = evidence.between(max(since, end - WINDOW_EVENTS), end)
     current = window_of("current", records)
-    event = event_of(verdict, place.model, place.here, current.last_ms, end)
+    event = _event_of(verdict, place, current.last_ms, end)
     event.version = str(frozen or "")
     event.message = _sentence(verdict.reason, before, current, frozen)
     event.windows.extend([*_windows(before), *_windows(current)])
@@ -66,15 +66,14 @@ def announce_item(raised: Raised, inputs: Inputs, place: Place) -> DriftEvent:
     """The event of an alarm about an item that takes too much."""
     verdict, since, end, reference = raised
     window = inputs.between(end - WINDOW_EVENTS, end)
-    items, counts = np.unique(window["item"], return_counts=True)
-    item = items[counts.argmax()]
+    item, count = top_item(window)
     [name] = place.names(np.array([item], np.int64))
     records = inputs.between(since, end)
     pumped = records[records["item"] == item]
     before = float((reference["item"] == item).mean())
-    event = event_of(verdict, place.model, place.here, int(pumped["time_ms"].max()), end)
+    event = _event_of(verdict, place, int(pumped["time_ms"].max()), end)
     event.message = (
-        f"{counts.max() / len(window):.0%} of the latest events are about the item {name.decode()!r} "
+        f"{count / len(window):.0%} of the latest events are about the item {name.decode()!r} "
         f"({before:.1%} before), of users who had it already or whom the model knew otherwise: it is pushed, "
         "or a producer sends a default; go back to before that, without the events about it"
     )
@@ -83,24 +82,28 @@ def announce_item(raised: Raised, inputs: Inputs, place: Place) -> DriftEvent:
     return event
 
 
-def announce_rejects(
-    verdict: Verdict, rejects: Rejects, here: VersionId, model: str, records: Records
-) -> DriftEvent:
-    """The event of an alarm about rejected records, raised by `records` in the micro-batch `here`."""
-    event = event_of(verdict, model, here, int(records.timestamps_ms.max()), 0)
+def announce_rejects(verdict: Verdict, rejects: Rejects, time_ms: int, place: Place) -> DriftEvent:
+    """The event of an alarm about rejected records, the latest of them from this time."""
+    event = _event_of(verdict, place, time_ms, 0)
     event.message = rejects.sentence()
     for partition, offset in sorted(rejects.first.items()):
-        event.positions.add(topic=records.topic, partition=partition, offset=offset)
+        event.positions.add(topic=place.topic, partition=partition, offset=offset)
     return event
 
 
-def event_of(verdict: Verdict, model: str, here: VersionId, time_ms: int, end: int) -> DriftEvent:
-    """The event of a verdict on what was seen up to the `end` in the micro-batch `here`, without evidence."""
-    identity = f"{model}/{here.generation}/{here.batch_seq}/{verdict.detector}/{end}"
+def action_of(event: DriftEvent) -> str:
+    """In one word."""
+    return DriftAction.Name(event.action).removeprefix("DRIFT_ACTION_")
+
+
+def _event_of(verdict: Verdict, place: Place, time_ms: int, end: int) -> DriftEvent:
+    """The event of a verdict on what was seen up to the `end`, without evidence."""
+    generation, batch_seq = place.here
+    identity = f"{place.model}/{generation}/{batch_seq}/{verdict.detector}/{end}"
     return DriftEvent(
         id=hashlib.sha256(identity.encode()).hexdigest()[:32],
         time_ms=time_ms,
-        model=model,
+        model=place.model,
         action=verdict.action,  # type: ignore[arg-type]
         severity=verdict.severity,  # type: ignore[arg-type]
         reason=verdict.reason,

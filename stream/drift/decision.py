@@ -13,13 +13,12 @@ from protos.events_pb2 import (
 BESIDE = 0.005
 """p-value below which the baseline got worse too, where the live model surely did."""
 
-
 SECOND_SIGN = 0.01
 """p-value below which the model's lead is in doubt, where something else surely changed."""
 
 
 class Observed(NamedTuple):
-    """p-values of one window, NaN where a test has too little to go by.
+    """p-values of one window, 1 or NaN where a test has too little to go by.
 
     `skill`: log loss of the live model less that of the baseline, `live` and `baseline`: their log losses,
     against the windows before; `harm`: log loss of the live model above that of the frozen one.

@@ -1,6 +1,6 @@
 """What the service knows of how its model does: measurements, and evidence for and against it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import orjson
@@ -9,6 +9,7 @@ from protos.events_pb2 import DriftEvent, DriftEvents
 from state.arrays import F64, I64, Mask
 from state.evidence import INPUT, RECORD
 from state.model import Model
+from state.ring import Entries
 from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, VersionId
 from stream.cloud_events import cloud_event
 from stream.config import LearnerSettings
@@ -43,8 +44,9 @@ class Monitor:
         self._prequential, self._model, self._evidence = prequential, model, model.evidence
         self._settings, self._generation = settings, generation
         self._losses = LossAlarm(model.evidence, settings.drift)
-        self._inputs = InputAlarm(model.inputs, settings.drift)
-        self._sampled = self._repeated = np.zeros(0, np.bool_)
+        self._inputs = InputAlarm(model.inputs, self._losses, settings.drift)
+        self._sampled: I64 = np.zeros(0, np.int64)
+        self._repeated: Mask = np.zeros(0, np.bool_)
         self._rejects = Rejects()
         self.events: tuple[DriftEvent, ...] = ()
         self.compares = settings.compares
@@ -71,8 +73,9 @@ class Monitor:
     def sample(self, model: Model, events: Learnable) -> Mask:
         """Which events are to be ranked: a sample, bool [n]."""
         chosen = self._prequential.sample(model, events)
-        self._repeated = _repeated(model, events, np.flatnonzero(chosen))
-        self._sampled = chosen
+        if self._settings.drift.enabled:
+            self._sampled = np.flatnonzero(chosen)
+            self._repeated = _repeated(model, events, self._sampled)
         return chosen
 
     def record(
@@ -81,25 +84,16 @@ class Monitor:
         """Add what came of a batch to the measurements and to the evidence."""
         self._prequential.record(walked, predictions, learnt)
         if self._settings.drift.enabled:
-            self._add_inputs(events, origins)
-        if not self.compares:
-            return
-        compared = np.flatnonzero(~np.isnan(walked.compared[:, 0, LOSS]))
-        records = np.zeros(len(compared), RECORD)
-        records["user"], records["item"] = origins.users[compared], events.items[compared]
-        records["partition"], records["offset"] = origins.partitions[compared], origins.offsets[compared]
-        records["time_ms"], records["version"] = events.times_ms[compared], self.version
-        records["losses"] = walked.compared[compared, :, LOSS]
-        records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
-        self._evidence.add(records)
-
-    def _add_inputs(self, events: Learnable, origins: Origins) -> None:
-        sampled = np.flatnonzero(self._sampled)
-        inputs = np.zeros(len(sampled), INPUT)
-        inputs["user"], inputs["item"] = origins.users[sampled], events.items[sampled]
-        inputs["partition"], inputs["offset"] = origins.partitions[sampled], origins.offsets[sampled]
-        inputs["time_ms"], inputs["repeated"] = events.times_ms[sampled], self._repeated
-        self._model.inputs.add(inputs)
+            inputs = _entries(INPUT, self._sampled, events, origins)
+            inputs["repeated"] = self._repeated
+            self._model.inputs.add(inputs)
+        if self.compares:
+            compared = np.flatnonzero(~np.isnan(walked.compared[:, 0, LOSS]))
+            records = _entries(RECORD, compared, events, origins)
+            records["version"] = self.version
+            records["losses"] = walked.compared[compared, :, LOSS]
+            records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
+            self._evidence.add(records)
 
     def conclude(self, batch_seq: int, records: Records, rejected: Sequence[Rejected]) -> Effects:
         """What is to be kept and told of a micro-batch, some of whose records were `rejected`."""
@@ -107,8 +101,10 @@ class Monitor:
         memos = {PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {}
         if not self._settings.drift.enabled:
             return Effects(memo=memos)
+        topic, name = self._settings.topics.drift, self._settings.model.name
         here = VersionId(self._generation, batch_seq)
-        raised = (*self._raise(here), *self._raise_rejects(here, records, rejected))
+        place = Place(name, here, self._settings.topics.interactions, self._model.items.ids)
+        raised = tuple(self._raise(place, records, rejected))
         if raised:
             self.events = (*self.events, *raised)[-EVENTS_KEPT:]
             memos[DRIFT_EVENTS_MEMO] = DriftEvents(events=self.events).SerializeToString()
@@ -120,27 +116,17 @@ class Monitor:
             "rejects": self._rejects.pack(),
         }
         memos[DRIFT_MEMO] = orjson.dumps(memo)
-        topic, name = self._settings.topics.drift, self._settings.model.name
         outbox = tuple(cloud_event(topic, name, event.id, event) for event in raised)
         return Effects(memo=memos, outbox=outbox, drift=raised)
 
-    def _raise(self, here: VersionId) -> tuple[DriftEvent, ...]:
+    def _raise(self, place: Place, records: Records, rejected: Sequence[Rejected]) -> Iterator[DriftEvent]:
         frozen = VersionId(self._generation, self.version) if self.version else None
-        place = Place(
-            self._settings.model.name, here, self._settings.topics.interactions, self._model.items.ids
-        )
-        of_losses = [announce(raised, self._evidence, frozen, place) for raised in self._losses.advance()]
-        self._inputs.skill = self._losses.skill
-        of_inputs = [announce_item(raised, self._model.inputs, place) for raised in self._inputs.advance()]
-        return (*of_losses, *of_inputs)
-
-    def _raise_rejects(
-        self, here: VersionId, records: Records, rejected: Sequence[Rejected]
-    ) -> tuple[DriftEvent, ...]:
-        verdict = self._rejects.add(records, rejected)
-        if verdict is None:
-            return ()
-        return (announce_rejects(verdict, self._rejects, here, self._settings.model.name, records),)
+        for raised in self._losses.advance():
+            yield announce(raised, self._evidence, frozen, place)
+        for raised in self._inputs.advance():
+            yield announce_item(raised, self._model.inputs, place)
+        if verdict := self._rejects.add(records, rejected):
+            yield announce_rejects(verdict, self._rejects, int(records.timestamps_ms.max()), place)
 
     def restore(self, memos: Mapping[str, bytes]) -> None:
         """Take over stored memos; what is in another format begins anew."""
@@ -154,6 +140,15 @@ class Monitor:
         if "rejects" in stored:
             self._rejects.restore(stored["rejects"])
         self.events = tuple(DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b"")).events)
+
+
+def _entries(record: np.dtype[np.void], chosen: I64, events: Learnable, origins: Origins) -> Entries:
+    """Records [m] of this kind with what all have, of the events `chosen` int64 [m]."""
+    entries = np.zeros(len(chosen), record)
+    entries["user"], entries["item"] = origins.users[chosen], events.items[chosen]
+    entries["partition"], entries["offset"] = origins.partitions[chosen], origins.offsets[chosen]
+    entries["time_ms"] = events.times_ms[chosen]
+    return entries
 
 
 def _repeated(model: Model, events: Learnable, chosen: I64) -> Mask:

@@ -16,6 +16,7 @@ PART_RECORDS = 50
 """Records whose rejections are counted together, at least."""
 
 WINDOWS_KEPT = 64
+"""Windows before the current one that are remembered."""
 
 SHARE_MIN = 0.1
 """Share of rejected records from which on more than before is an alarm."""
@@ -30,6 +31,7 @@ EXAMPLE_MAX = 300
 """Characters of a reason that are repeated."""
 
 P_VALUE_MAX = 1e-6
+"""p-value above which it is no jump: records are many, so this must be seldom."""
 
 REASON = "records_rejected"
 

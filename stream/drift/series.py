@@ -40,19 +40,20 @@ class Series:
 
     def at(self, end: int) -> F64:
         """Of the window that ends with the record of this number: float64 [columns]."""
-        place = end // STEP_EVENTS % len(self._ends)
-        if self._ends[place] != end:
-            self._values[place] = self._measure(self._ring.between(end - WINDOW_EVENTS, end))
-            self._ends[place] = end
-        found: F64 = self._values[place]
+        found: F64 = self.within(end - WINDOW_EVENTS, end)[0]
         return found
 
     def within(self, after: int, through: int) -> F64:
         """Of all windows of records that are kept, with numbers in (after, through]: [windows, columns]."""
         after = max(after, self._ring.added - KEPT)
         first = -(-(after + WINDOW_EVENTS) // STEP_EVENTS) * STEP_EVENTS
-        found = [self.at(end) for end in range(first, through + 1, STEP_EVENTS)]
-        return np.array(found).reshape(-1, self._values.shape[1])
+        ends = np.arange(first, through + 1, STEP_EVENTS)
+        places = ends // STEP_EVENTS % len(self._ends)
+        for end, place in zip(ends.tolist(), places.tolist(), strict=True):
+            if self._ends[place] != end:
+                self._values[place] = self._measure(self._ring.between(end - WINDOW_EVENTS, end))
+                self._ends[place] = end
+        return self._values[places]
 
 
 def mean_losses(records: Entries) -> F64:
@@ -67,5 +68,12 @@ def mean_losses(records: Entries) -> F64:
 
 def concentration(records: Entries) -> F64:
     """How much of a window is one item, and how much repeats: float64 [2]."""
-    _, counts = np.unique(records["item"], return_counts=True)
-    return np.array([counts.max() / len(records), records["repeated"].mean()])
+    _, count = top_item(records)
+    return np.array([count / len(records), records["repeated"].mean()])
+
+
+def top_item(records: Entries) -> tuple[int, int]:
+    """The most frequent item, as its ordinal, and how often it is there."""
+    items, counts = np.unique(records["item"], return_counts=True)
+    most = counts.argmax()
+    return int(items[most]), int(counts[most])

@@ -16,9 +16,7 @@ from stream.replay import Plan, Replay, Result
 def stream(events: Iterable[Mapping[str, Any]]) -> Interactions:
     """Events as fields of `Interaction`, in order, as one stream."""
     values = [Interaction(**event).SerializeToString() for event in events]
-    nothing, count = [None] * len(values), len(values)
-    times_ms = np.full(count, 1_700_000_000_000)
-    records = Records("", values, nothing, nothing, np.zeros(count, np.int32), np.arange(count), times_ms)
+    records = Records.of_values("", values, np.full(len(values), 1_700_000_000_000))
     return Decoder(DecodeConfig()).decode(records).interactions
 
 

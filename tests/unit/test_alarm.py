@@ -323,15 +323,15 @@ def sampled(count, share=0.0, repeated=0.0, first=0):
 
 @pytest.fixture
 def watched_inputs():
-    inputs = Inputs()
+    inputs, losses = Inputs(), LossAlarm(Evidence(), DriftConfig())
     inputs.add(sampled(START))
-    alarm = InputAlarm(inputs, DriftConfig())
+    alarm = InputAlarm(inputs, losses, DriftConfig())
     assert list(alarm.advance()) == []
-    return inputs, alarm
+    return inputs, alarm, losses
 
 
 def test_an_item_that_everybody_gets_again_is_named(watched_inputs):
-    inputs, alarm = watched_inputs
+    inputs, alarm, _ = watched_inputs
     inputs.add(sampled(WINDOW_EVENTS, 0.2, 0.3, START))
     [raised] = alarm.advance()
     assert (raised.verdict.reason, raised.verdict.action) == ("item_pumped", DRIFT_ACTION_ROLLBACK)
@@ -346,14 +346,14 @@ def test_an_item_that_everybody_gets_again_is_named(watched_inputs):
 
 @pytest.mark.parametrize(("skill", "count"), [(0.5, 0), (0.001, 1)])
 def test_a_popular_item_is_no_fault_while_the_model_keeps_its_lead(watched_inputs, skill, count):
-    inputs, alarm = watched_inputs
-    alarm.skill = skill
+    inputs, alarm, losses = watched_inputs
+    losses.skill = skill
     inputs.add(sampled(WINDOW_EVENTS, 0.5, 0.0, START))
     assert len(list(alarm.advance())) == count
 
 
 def test_repeats_of_many_items_are_no_fault(watched_inputs):
-    inputs, alarm = watched_inputs
+    inputs, alarm, _ = watched_inputs
     made = sampled(WINDOW_EVENTS, first=START)
     made["repeated"][::2] = True
     inputs.add(made)
