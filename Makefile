@@ -77,8 +77,8 @@ check: $(DEVELOP) ## lint, format, types, import directions, freshness of genera
 	$(PYTEST) tests/unit/test_architecture.py tests/unit/test_protos_fresh.py
 
 protos: $(DEVELOP) ## generate the code of protos/*.proto
-	$(PROTOC) --python_out=. --pyi_out=. protos/events.proto protos/scorer.proto
-	$(PROTOC) --grpc_python_out=. protos/scorer.proto
+	$(PROTOC) --python_out=. --pyi_out=. protos/*.proto
+	$(PROTOC) --grpc_python_out=. protos/scorer.proto protos/drift.proto
 
 lock: | $(BIN)/uv ## resolve pyproject.toml anew into the hash-locked requirements files
 	$(LOCK) pyproject.toml --output-file requirements.txt

@@ -1,19 +1,23 @@
-"""A small client: publish interactions, ask for recommendations and scores.
+"""A small client: publish interactions, ask for recommendations and scores, hear when the model goes wrong.
 
 with Client("127.0.0.1:50051", kafka={"bootstrap.servers": "127.0.0.1:9092"}) as client:
     position = client.publish("ann", "film-7", "click")
     answer = client.recommend("ann", k=5, min_position=position)   # includes the click
+    for event in client.watch_drift(min_severity="error"):
+        page_someone(event.message)
 """
 
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
-from protos import events_pb2, scorer_pb2, scorer_pb2_grpc
+from protos import drift_pb2, drift_pb2_grpc, events_pb2, scorer_pb2, scorer_pb2_grpc
 from state.errors import ConfigError, ForkedError, ScorerError
 
 if TYPE_CHECKING:
@@ -21,6 +25,13 @@ if TYPE_CHECKING:
 
 TOPIC = "livefactor.interactions.v1"
 REPLY_BYTES_MAX = 64 << 20
+KEEPALIVE_MS = 20_000
+"""While a call waits the scorer is asked for a sign of life this often: a stream may end without a word."""
+
+AGAIN_FIRST_S, AGAIN_MAX_S = 0.1, 5.0
+"""Pause before a stream that broke is asked for again, doubled each time it breaks at once."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,7 @@ class Client:
         self._address, self._process = address, os.getpid()
         self._channel = grpc.insecure_channel(address, options=_channel_options(address))
         self._scorer = scorer_pb2_grpc.ScorerStub(self._channel)  # type: ignore[no-untyped-call]
+        self._drift = drift_pb2_grpc.DriftStub(self._channel)  # type: ignore[no-untyped-call]
         self._topic = topic
         self._publisher = _open_publisher(kafka) if kafka is not None else None
 
@@ -187,6 +199,54 @@ class Client:
             _meta(answer.meta),
         )
 
+    def drift_events(self, *, timeout_s: float = 5.0) -> list[events_pb2.DriftEvent]:
+        """The latest drift events that the store keeps, oldest first. Raises ScorerError."""
+        self._require_own_process()
+        try:
+            return list(self._drift.List(drift_pb2.ListDriftRequest(), timeout=timeout_s).events)
+        except grpc.RpcError as error:
+            raise self._error_of(error) from error
+
+    def watch_drift(
+        self, after_id: str | None = None, *, actions: Iterable[str] = (), min_severity: str = "info"
+    ) -> Iterator[events_pb2.DriftEvent]:
+        """Drift events as they are raised, for ever: when the scorer is away this waits for it.
+
+        Begins with what is raised from now on, or after an event, or with "" with the oldest that is kept.
+        `actions` are of "WARN", "RETRAIN" and "ROLLBACK", none means all; `min_severity` is "info",
+        "warning" or "error". An event without an id, of the reason "events_missed", says that some are no
+        longer kept which should have come.
+
+        Raises ScorerError if the scorer refuses, and ValueError for names that there are not.
+        """
+        request = drift_pb2.WatchDriftRequest(
+            actions=[f"DRIFT_ACTION_{name.upper()}" for name in actions],
+            min_severity=f"SEVERITY_{min_severity.upper()}",
+        )
+        self._require_own_process()
+        return self._watch(request, after_id)
+
+    def _watch(
+        self, request: drift_pb2.WatchDriftRequest, after_id: str | None
+    ) -> Iterator[events_pb2.DriftEvent]:
+        pause_s = AGAIN_FIRST_S
+        while True:
+            try:
+                if after_id is None:
+                    latest = self._drift.List(drift_pb2.ListDriftRequest()).events
+                    after_id = latest[-1].id if latest else ""
+                request.after_id = after_id
+                for event in self._drift.Watch(request):
+                    pause_s, after_id = AGAIN_FIRST_S, event.id or after_id
+                    request.after_id = after_id
+                    yield event
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise self._error_of(error) from error
+                _log.warning("waiting for drift events: %s", self._error_of(error))
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, AGAIN_MAX_S)
+
     def close(self) -> None:
         """Let go of connections; what was published has been acknowledged already."""
         self._channel.close()
@@ -224,20 +284,24 @@ class Client:
         try:
             return method(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            code, details = error.code().name, error.details()
-            if code == "UNAVAILABLE":
-                details = (
-                    f"{self._address} has no answer yet: {details}; "
-                    "if no scorer runs there, start `livefactor serve`, or correct the address"
-                )
-            raise ScorerError(f"{details} ({code})", code) from error
+            raise self._error_of(error) from error
+
+    def _error_of(self, error: Any) -> ScorerError:
+        """What a call ended with, in words."""
+        code, details = error.code().name, error.details()
+        if code == "UNAVAILABLE":
+            details = (
+                f"{self._address} has no answer yet: {details}; "
+                "if no scorer runs there, start `livefactor serve`, or correct the address"
+            )
+        return ScorerError(f"{details} ({code})", code)
 
 
 def _channel_options(address: str) -> list[tuple[str, int]]:
     """Room for long lists; and no proxy between processes of one machine, whatever http_proxy says."""
     host = address.rpartition(":")[0].strip("[]")
     is_loopback = host == "localhost" or host == "::1" or host.startswith("127.")
-    options = [("grpc.max_receive_message_length", REPLY_BYTES_MAX)]
+    options = [("grpc.max_receive_message_length", REPLY_BYTES_MAX), ("grpc.keepalive_time_ms", KEEPALIVE_MS)]
     return [*options, ("grpc.enable_http_proxy", 0)] if is_loopback else options
 
 

@@ -39,16 +39,25 @@ def person_watches_progress() -> bool:
 
 def print_json(value: object) -> None:
     """One JSON document on standard output, indented when a person watches."""
-    options = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if person_watches() else 0)
-    text = orjson.dumps(value, option=options).decode()
-    print(COMMANDS_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    print(_json_text(value, orjson.OPT_INDENT_2 if person_watches() else 0))
+
+
+def print_line(value: Mapping[str, object] | Sequence[object]) -> None:
+    """One line at once, of a stream of them: a JSON document, or cells between tabs."""
+    text = _json_text(value, 0) if isinstance(value, Mapping) else "\t".join(map(_plain, value))
+    print(text, flush=True)
+
+
+def _json_text(value: object, option: int) -> str:
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | option).decode()
+    return COMMANDS_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
     """A table for a person; otherwise lines of tab-separated values under a line of column names."""
     if not person_watches():
         for line in (columns, *rows):
-            print("\t".join(_plain(cell) for cell in line))
+            print_line(line)
         return
     from rich.console import Console
     from rich.markup import escape

@@ -191,7 +191,9 @@ class DriftEvent(_message.Message):
     def __init__(self, id: _Optional[str] = ..., time_ms: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., action: _Optional[_Union[DriftAction, str]] = ..., severity: _Optional[_Union[Severity, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., detector: _Optional[str] = ..., windows: _Optional[_Iterable[_Union[DriftWindow, _Mapping]]] = ..., p_value: _Optional[float] = ..., segment: _Optional[str] = ..., samples: _Optional[_Iterable[_Union[DriftSample, _Mapping]]] = ..., positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
 
 class DriftEvents(_message.Message):
-    __slots__ = ("events",)
+    __slots__ = ("events", "raised")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    RAISED_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[DriftEvent]
-    def __init__(self, events: _Optional[_Iterable[_Union[DriftEvent, _Mapping]]] = ...) -> None: ...
+    raised: int
+    def __init__(self, events: _Optional[_Iterable[_Union[DriftEvent, _Mapping]]] = ..., raised: _Optional[int] = ...) -> None: ...

@@ -17,6 +17,9 @@ class ServingConfig(Section):
         10_000, ge=1, le=1_000_000, description="Most items one Score may ask for."
     )
     request_bytes_max: int = Field(4 << 20, ge=1 << 10, le=64 << 20, description="Largest request message.")
+    watchers_max: int = Field(
+        100, ge=1, le=10_000, description="Most callers that may watch for drift events at a time."
+    )
     reflection: bool = Field(True, description="Whether gRPC reflection is served.")
     drain_ms: int = Field(
         5_000, ge=0, le=600_000, description="How long calls in flight may take after SIGTERM."

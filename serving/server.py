@@ -13,6 +13,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from serving import drift
 from serving.config import ServingConfig
 from serving.refresh import Follower, follow
 from serving.replica import Bounds
@@ -25,10 +26,14 @@ from state.rocksdb.directory import Directory
 from state.rocksdb.reader import RocksReader
 
 _log = structlog.get_logger(__name__)
-_HEALTH_NAMES = ("", SERVICE_NAME)
+_SERVICES = (SERVICE_NAME, drift.SERVICE_NAME)
+_HEALTH_NAMES = ("", *_SERVICES)
 
 PING_INTERVAL_MIN_MS = 1_000
 """Clients may ask this often whether the connection lives; Go and Java do every 10 s, gRPC allows 5 min."""
+
+KEEPALIVE_MS = 60_000
+"""After so long without a sign of life a client is asked for one: a watcher may be gone without a word."""
 
 Started = Callable[[int], None]
 """Called once with the port that answers."""
@@ -104,15 +109,18 @@ async def serve(follower: Follower, config: ServingConfig, topic: str, started: 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     status = health.aio.HealthServicer()  # type: ignore[attr-defined]
-    server, port = await _listen(follower, config, topic, status)
+    feed = drift.DriftFeed(follower)
+    server, port = await _listen(follower, feed, config, topic, status)
     started(port)
     tasks = [
         asyncio.create_task(follow(follower, config.refresh_interval_ms)),
         asyncio.create_task(_say_when_ready(follower, status)),
+        asyncio.create_task(feed.follow()),
     ]
     await stopped.wait()
     _log.info("the scorer drains", drain_ms=config.drain_ms)
     await status.enter_graceful_shutdown()
+    feed.close()
     await server.stop(config.drain_ms / 1000)
     for task in tasks:
         task.cancel()
@@ -121,7 +129,7 @@ async def serve(follower: Follower, config: ServingConfig, topic: str, started: 
 
 
 async def _listen(
-    follower: Follower, config: ServingConfig, topic: str, status: Any
+    follower: Follower, feed: drift.DriftFeed, config: ServingConfig, topic: str, status: Any
 ) -> tuple[grpc.aio.Server, int]:
     """Start answering; the server and its port."""
     options = [
@@ -129,13 +137,15 @@ async def _listen(
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MIN_MS),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ]
     server = grpc.aio.server(options=options)
     service = ScorerService(follower, config, topic, lambda: time.time_ns() // 1_000_000)
-    server.add_generic_rpc_handlers((service.handlers(),))
+    watched = drift.DriftService(follower, feed, config.watchers_max)
+    server.add_generic_rpc_handlers((service.handlers(), watched.handlers()))
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if config.reflection:
-        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
     for name in _HEALTH_NAMES:
         await status.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)

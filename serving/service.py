@@ -7,12 +7,12 @@ DEADLINE_EXCEEDED     the deadline was over before the work began
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Never
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from protos import scorer_pb2 as wire
 from protos.events_pb2 import Position
@@ -20,6 +20,7 @@ from serving.calls import CALLS, Call, Moment, Request
 from serving.config import ServingConfig
 from serving.refresh import Follower
 from serving.replica import Replica
+from serving.rpc import Context, refuse, unary
 from state.store import Head, TopicPartition
 
 SERVICE_NAME = "livefactor.v1.Scorer"
@@ -32,7 +33,6 @@ _ANSWER_SHARE = 0.1
 
 _ANSWER_MAX_S = 0.1
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Clock = Callable[[], int]
 """Milliseconds since the Unix epoch."""
 
@@ -46,7 +46,7 @@ class ScorerService:
 
     def handlers(self) -> "grpc.GenericRpcHandler[Any, Any]":
         """All methods; unlike the generated registration, bytes that are no request get INVALID_ARGUMENT."""
-        methods = {name: _handler(call.request, partial(self.answer, call)) for name, call in CALLS.items()}
+        methods = {name: unary(call.request, partial(self.answer, call)) for name, call in CALLS.items()}
         return grpc.method_handlers_generic_handler(SERVICE_NAME, methods)
 
     async def answer(self, call: Call[Any], request: Request, context: Context) -> Message:
@@ -58,18 +58,18 @@ class ScorerService:
         """The replica that may answer the request now; there must be no await between this and the answer."""
         left_s = context.time_remaining()
         if left_s is not None and left_s <= 0:
-            await _refuse(
+            await refuse(
                 context, grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline was over before the work began"
             )
         wrong = wrong or wrong_demands(request)
         if wrong:
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
         replica = await self._loaded(context)
         wrong = wrong_topics(
             request.min_position, {self._topic, *(topic for topic, _ in replica.head.offsets)}
         )
         if wrong:
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
         wait_s = _WAIT_MAX_S if left_s is None else left_s - min(_ANSWER_MAX_S, left_s * _ANSWER_SHARE)
         await self._wait_for(request.min_position, wait_s)
         replica = await self._loaded(context)
@@ -77,14 +77,14 @@ class ScorerService:
             request, replica.head
         )
         if behind:
-            await _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, behind)
+            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, behind)
         return replica
 
     async def _loaded(self, context: Context) -> Replica:
         replica = self._follower.replica
         if replica is None:
             message = f"no model has been loaded yet: {self._follower.problem}"
-            await _refuse(context, grpc.StatusCode.UNAVAILABLE, message)
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, message)
         return replica
 
     async def _wait_for(self, positions: Sequence[Position], wait_s: float) -> None:
@@ -169,33 +169,3 @@ def missing_position(positions: Iterable[Position], head: Head) -> str:
 
 def _shown(position: Position) -> str:
     return f"{position.topic}/{position.partition} offset {position.offset}"
-
-
-async def _refuse(context: Context, code: grpc.StatusCode, message: str) -> Never:
-    await context.abort(code, message)
-    raise AssertionError("abort does not return")
-
-
-def _handler(
-    request_type: type[Request], answer: Callable[[Request, Context], Awaitable[Message]]
-) -> "grpc.RpcMethodHandler[Any, Any]":
-    """A unary method whose undecodable requests are refused as the caller's mistake instead of ours."""
-
-    def parse(data: bytes) -> Request | DecodeError:
-        try:
-            return request_type.FromString(data)
-        except DecodeError as error:
-            return error
-
-    async def call(request: Request | DecodeError, context: Context) -> Message:
-        if isinstance(request, DecodeError):
-            name = request_type.DESCRIPTOR.full_name
-            message = (
-                f"the request is no {name} ({request}): build it from protos/scorer.proto; ids are UTF-8"
-            )
-            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, message)
-        return await answer(request, context)
-
-    return grpc.unary_unary_rpc_method_handler(
-        call, request_deserializer=parse, response_serializer=lambda reply: reply.SerializeToString()
-    )

@@ -27,7 +27,7 @@ def recommend(
     overrides: SetOption = None,
 ) -> None:
     """Ask the scorer for the best items for USER, best first."""
-    with _client(config, overrides) as client:
+    with client_of(config, overrides) as client:
         answer = client.recommend(user, k, include_seen=include_seen, timeout_s=timeout_s)
     if as_json:
         print_json({"user_id": user, **asdict(answer)})
@@ -48,7 +48,7 @@ def score(
     overrides: SetOption = None,
 ) -> None:
     """Ask the scorer how well each ITEM suits USER, in the order given."""
-    with _client(config, overrides) as client:
+    with client_of(config, overrides) as client:
         answer = client.score(user, items, timeout_s=timeout_s)
     if as_json:
         print_json({"user_id": user, **asdict(answer)})
@@ -66,7 +66,7 @@ def explain(
     overrides: SetOption = None,
 ) -> None:
     """Ask the scorer why ITEM has its score for USER: the parts that add up to it."""
-    with _client(config, overrides) as client:
+    with client_of(config, overrides) as client:
         answer = client.explain(user, item, timeout_s=timeout_s)
     if as_json:
         print_json({"user_id": user, "item_id": item, **asdict(answer)})
@@ -83,7 +83,7 @@ def explain(
     print_table(("part", "score"), rows, title=f"{name} for {_title(user, answer.cold, answer.meta)}")
 
 
-def _client(config: Path | None, overrides: list[str] | None) -> "Client":
+def client_of(config: Path | None, overrides: list[str] | None) -> "Client":
     """A client of the scorer that the settings name."""
     from livefactor.client import Client
 

@@ -1,16 +1,41 @@
 """`livefactor drift`: whether the model goes wrong."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
+from livefactor.commands.ask import client_of
 from livefactor.commands.state import reader_of
-from livefactor.console import print_fields, print_json, print_table
+from livefactor.console import print_fields, print_json, print_line, print_table
 from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
 
+if TYPE_CHECKING:
+    from protos.events_pb2 import DriftEvent
+
+EVENT_COLUMNS = ("time", "severity", "action", "reason", "message", "id")
+
 app = typer.Typer(help="Whether the model goes wrong: windows of losses, and alarms.", no_args_is_help=True)
+
+
+class Action(StrEnum):
+    """What a drift event says to do."""
+
+    warn = "WARN"
+    retrain = "RETRAIN"
+    rollback = "ROLLBACK"
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    info = "info"
+    warning = "warning"
+    error = "error"
 
 
 @app.command()
@@ -70,30 +95,58 @@ def list_events(
     as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None
 ) -> None:
     """List the latest drift events, oldest first; reads the store, needs no learner."""
-    from google.protobuf.json_format import MessageToDict
-
-    from protos.events_pb2 import DriftEvents, Severity
+    from protos.events_pb2 import DriftEvents
     from state.store import DRIFT_EVENTS_MEMO
-    from stream.drift.announcement import action_of
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
         events = DriftEvents.FromString(reader.head().memo.get(DRIFT_EVENTS_MEMO, b"")).events
     if as_json:
-        print_json([MessageToDict(event, preserving_proto_field_name=True) for event in events])
+        print_json([_fields(event) for event in events])
         return
-    rows = [
-        (
-            _when(event.time_ms),
-            Severity.Name(event.severity).removeprefix("SEVERITY_").lower(),
-            action_of(event),
-            event.reason,
-            event.message,
-            event.id,
-        )
-        for event in events
-    ]
-    print_table(("time", "severity", "action", "reason", "message", "id"), rows)
+    print_table(EVENT_COLUMNS, [_cells(event) for event in events])
+
+
+@app.command()
+def watch(
+    after_id: Annotated[
+        str | None,
+        typer.Option(
+            "--after", metavar="ID", help='Begin after this event; "" with the oldest that is kept.'
+        ),
+    ] = None,
+    actions: Annotated[
+        list[Action] | None,
+        typer.Option("--action", help="These only; may be repeated.", case_sensitive=False),
+    ] = None,
+    min_severity: Annotated[
+        Level, typer.Option("--min-severity", help="Nothing below.", case_sensitive=False)
+    ] = Level.info,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document in each line.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Print drift events as they are raised, until interrupted; asks the scorer, and waits for it."""
+    wanted = [action.value for action in actions or ()]
+    with client_of(config, overrides) as client:
+        for event in client.watch_drift(after_id, actions=wanted, min_severity=min_severity.value):
+            print_line(_fields(event) if as_json else _cells(event))
+
+
+def _fields(event: "DriftEvent") -> dict[str, object]:
+    """For JSON, by their names in the definition."""
+    from google.protobuf.json_format import MessageToDict
+
+    return MessageToDict(event, preserving_proto_field_name=True)
+
+
+def _cells(event: "DriftEvent") -> Sequence[object]:
+    """In the order of EVENT_COLUMNS."""
+    from protos.events_pb2 import Severity
+    from stream.drift.announcement import action_of
+
+    severity = Severity.Name(event.severity).removeprefix("SEVERITY_").lower()
+    return _when(event.time_ms), severity, action_of(event), event.reason, event.message, event.id
 
 
 def _when(time_ms: int) -> str:

@@ -49,6 +49,7 @@ class Monitor:
         self._repeated: Mask = np.zeros(0, np.bool_)
         self._rejects = Rejects()
         self.events: tuple[DriftEvent, ...] = ()
+        self._raised_count = 0
         self.compares = settings.compares
         self.comparison: Comparison = first_comparison() if self.compares else no_comparison()
         self.version = 0
@@ -107,7 +108,9 @@ class Monitor:
         raised = tuple(self._raise(place, records, rejected))
         if raised:
             self.events = (*self.events, *raised)[-EVENTS_KEPT:]
-            memos[DRIFT_EVENTS_MEMO] = DriftEvents(events=self.events).SerializeToString()
+            self._raised_count += len(raised)
+            kept = DriftEvents(events=self.events, raised=self._raised_count)
+            memos[DRIFT_EVENTS_MEMO] = kept.SerializeToString()
         memo = {
             "format": FORMAT,
             "calibrations": self.comparison.calibrations.tolist(),
@@ -139,7 +142,8 @@ class Monitor:
         self._inputs.restore(stored.get("inputs", {}))
         if "rejects" in stored:
             self._rejects.restore(stored["rejects"])
-        self.events = tuple(DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b"")).events)
+        kept = DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b""))
+        self.events, self._raised_count = tuple(kept.events), max(kept.raised, len(kept.events))
 
 
 def _entries(record: np.dtype[np.void], chosen: I64, events: Learnable, origins: Origins) -> Entries:

@@ -1,6 +1,6 @@
 """A small model whose every number is known, written into any store as a learner would."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,7 @@ class ToyModel:
         items: Iterable[str] = (),
         partition: int = 0,
         vector: tuple[float, ...] | None = None,
+        memo: Mapping[str, bytes] | None = None,
     ) -> None:
         """Give these users and items new vectors, and the users a new interaction; one record of the log.
 
@@ -63,8 +64,8 @@ class ToyModel:
             self.model.users.append(user_slots, others, np.ones(len(user_slots), np.float32))
         rows = self.model.pack(user_slots, item_slots, ("counts", "clock", "mean"))
         offsets = {TopicPartition(TOPIC, partition): self.offset}
-        memo = {SCORING_MEMO: self.spec.pack()}
-        writer.commit(Commit(self.batch_seq, rows, offsets, {"batch": self.batch_seq}, memo))
+        memos = {SCORING_MEMO: self.spec.pack(), **(memo or {})}
+        writer.commit(Commit(self.batch_seq, rows, offsets, {"batch": self.batch_seq}, memos))
 
     def flush(self, writer: Writer) -> None:
         """Move every changed row to the row family."""

@@ -15,7 +15,9 @@ from stream.lineage.fingerprint import PROGRAM, REPLAY_PROGRAM, program
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("serving", "state", "stream")
 SHELLS = (
+    "serving.drift",
     "serving.refresh",
+    "serving.rpc",
     "serving.server",
     "serving.service",
     "state.rocksdb",

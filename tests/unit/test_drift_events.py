@@ -104,8 +104,9 @@ def test_the_store_has_what_was_told_and_a_restart_tells_it_no_second_time(tmp_p
         feed(learner, [rows[n] for n in part], int(part[0]))
         learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
         loop = learner.until_end()
-        stored = DriftEvents.FromString(learner.store.head().memo.get(DRIFT_EVENTS_MEMO, b"")).events
-        assert list(stored) == list(loop.engine.monitor.events) == told(learner)
+        stored = DriftEvents.FromString(learner.store.head().memo.get(DRIFT_EVENTS_MEMO, b""))
+        assert list(stored.events) == list(loop.engine.monitor.events) == told(learner)
+        assert stored.raised == len(told(learner))
         learner.store.close()
     first, *others = told(learner)
     assert first.reason == "taste_lost"

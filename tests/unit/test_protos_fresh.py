@@ -6,7 +6,8 @@ import pytest
 from grpc_tools import protoc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DEFINITIONS = ("protos/events.proto", "protos/scorer.proto")
+SERVICES = ("protos/drift.proto", "protos/scorer.proto")
+DEFINITIONS = ("protos/events.proto", *SERVICES)
 
 
 def generate(*arguments: str) -> None:
@@ -18,7 +19,7 @@ def generate(*arguments: str) -> None:
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("protos")
     generate(f"--python_out={out}", f"--pyi_out={out}", *DEFINITIONS)
-    generate(f"--grpc_python_out={out}", "protos/scorer.proto")
+    generate(f"--grpc_python_out={out}", *SERVICES)
     return out / "protos"
 
 

@@ -5,16 +5,20 @@ from typing import Never
 
 import grpc
 import pytest
-from toy_model import TOPIC
+from toy_model import IDENTITY, TOPIC, ToyModel
 
+from protos.drift_pb2 import ListDriftRequest
+from protos.events_pb2 import DriftEvent, DriftEvents
 from protos.scorer_pb2 import DESCRIPTOR, RecommendRequest, ScoreRequest
 from serving.calls import CALLS
 from serving.config import ServingConfig
+from serving.drift import DriftFeed, DriftService
 from serving.refresh import Follower
 from serving.replica import Bounds
 from serving.service import ScorerService, staleness_ms
 from state.errors import StoreMissingError
-from state.store import Head, Reader, TopicPartition
+from state.memory import MemoryStore
+from state.store import DRIFT_EVENTS_MEMO, Head, Reader, TopicPartition
 
 NOW_MS = 1_000_000
 
@@ -90,6 +94,23 @@ def test_staleness_is_that_of_the_slowest_partition_and_the_epochs_where_none_is
 
     head = Head(1, 1, 0, "g1.0", of_topic(offsets), {}, of_topic(applied))
     assert staleness_ms(head, TOPIC, NOW_MS) == expected
+
+
+def test_drift_events_are_those_of_the_replica_that_answers() -> None:
+    """Also when nobody has looked since it was loaded."""
+
+    async def listed() -> list[str]:
+        store, toy = MemoryStore(IDENTITY), ToyModel()
+        memo = DriftEvents(events=[DriftEvent(id="e")], raised=1).SerializeToString()
+        toy.commit(store, ["u"], ["i"], memo={DRIFT_EVENTS_MEMO: memo})
+        bounds = Bounds(rows_max=5_000, items_max=1_000, overlay_bytes_max=1 << 20)
+        follower = Follower(store.reader, lambda: 1, bounds)
+        watched = DriftService(follower, DriftFeed(follower), watchers_max=1)
+        follower.refresh()
+        reply = await watched.list_events(ListDriftRequest(), Call(None))
+        return [event.id for event in reply.events]
+
+    assert asyncio.run(listed()) == ["e"]
 
 
 def test_every_method_of_the_proto_is_a_call() -> None:
