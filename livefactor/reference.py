@@ -8,7 +8,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from livefactor.settings import ENVIRONMENT_CONFIG, ENVIRONMENT_PREFIX, PASS_THROUGH, Settings
+from livefactor.settings import (
+    ENVIRONMENT_CONFIG,
+    ENVIRONMENT_PREFIX,
+    PASS_THROUGH,
+    Settings,
+    entry_of,
+    is_section,
+)
 
 HEAD = f"""# Settings
 
@@ -43,8 +50,16 @@ def _section(section: str) -> Iterator[str]:
         yield ""
         return
     model = Settings.model_fields[section].annotation
-    assert isinstance(model, type)
-    assert issubclass(model, BaseModel)
+    assert is_section(model)
+    yield from _keys(model)
+    for key, field in model.model_fields.items():
+        if is_section(entry := entry_of(field.annotation)):
+            yield f"### [{section}.{key}.NAME]"
+            yield ""
+            yield from _keys(entry)
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
     purpose = (model.__doc__ or "").split(":", 1)[-1].strip()
     yield purpose[:1].upper() + purpose[1:]
     yield ""
@@ -64,7 +79,7 @@ def _type(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " or ".join(f'`"{choice}"`' for choice in get_args(annotation))
     if get_origin(annotation) is dict:
-        return f"table of {_type(get_args(annotation)[1])}"
+        return "tables" if is_section(entry_of(annotation)) else f"table of {_type(entry_of(annotation))}"
     if get_origin(annotation) is Annotated:
         return _type(get_args(annotation)[0])
     parts = get_args(annotation)
@@ -82,6 +97,8 @@ def _default(field: FieldInfo) -> str:
         return "unset"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if value == {}:
+        return "none"
     if isinstance(value, dict):
         return "`{ " + ", ".join(f"{key} = {entry}" for key, entry in value.items()) + " }`"
     return f"`{value}`" if isinstance(value, int | float) else f'`"{value}"`'

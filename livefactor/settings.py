@@ -14,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, get_origin
+from typing import NamedTuple, TypeGuard, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError, model_validator
@@ -30,7 +30,9 @@ ENVIRONMENT_CONFIG = "LIVEFACTOR_CONFIG"
 ENVIRONMENT_RESERVED = "LIVEFACTOR_TEST_"
 PASS_THROUGH = ("kafka", "rocksdb")
 
-SECRET = re.compile(r"password|secret|token|key\.pem|credentials|userinfo|oauthbearer\.config", re.IGNORECASE)
+SECRET = re.compile(
+    r"password|secret|token|key\.pem|credentials|userinfo|oauthbearer\.config|webhooks", re.IGNORECASE
+)
 """Keys whose values are shown to nobody."""
 
 MASK = "***"
@@ -147,7 +149,7 @@ def _default_of(*path: str) -> dict[str, object]:
     """Entries that a table has before anything is set in it: those of tables with free keys."""
     value: object = Settings.model_construct()
     for name in path:
-        value = getattr(value, name)
+        value = value.get(name) if isinstance(value, dict) else getattr(value, name)
     return dict(value) if isinstance(value, dict) else {}
 
 
@@ -231,7 +233,8 @@ def _override_path(section: str, key: str) -> tuple[str, ...] | None:
         return (section, key)
     table, dot, entry = key.partition(".")
     if dot and entry and _is_table(section, table):
-        return (section, table, entry)
+        inner = entry.split(".") if is_section(_entry_of_key(section, table)) else [entry]
+        return (section, table, *inner)
     return None
 
 
@@ -258,7 +261,7 @@ def _scalar(text: str) -> object:
 
 def _fields(section: str) -> list[str]:
     model = Settings.model_fields[section].annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return list(model.model_fields) if is_section(model) else []
 
 
 def _known_key(section: str, key: str) -> bool:
@@ -266,10 +269,25 @@ def _known_key(section: str, key: str) -> bool:
 
 
 def _is_table(section: str, key: str) -> bool:
+    return _entry_of_key(section, key) is not None
+
+
+def _entry_of_key(section: str, key: str) -> object:
+    """The type of the entries of `[section] key`; None if that holds no table."""
     model = Settings.model_fields[section].annotation
-    if not (isinstance(model, type) and issubclass(model, BaseModel)) or key not in model.model_fields:
-        return False
-    return get_origin(model.model_fields[key].annotation) is dict
+    if not is_section(model) or key not in model.model_fields:
+        return None
+    return entry_of(model.model_fields[key].annotation)
+
+
+def is_section(annotation: object) -> TypeGuard[type[BaseModel]]:
+    """Whether a type is that of a table of settings."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def entry_of(annotation: object) -> object:
+    """The type of the entries of a table with free keys; None if this is none."""
+    return get_args(annotation)[1] if get_origin(annotation) is dict else None
 
 
 def environment_names() -> list[str]:

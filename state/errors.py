@@ -91,6 +91,10 @@ class PublishError(LivefactorError):
     """Events could not be read from their file, or no broker acknowledged them: publish the rest again."""
 
 
+class WebhookError(LivefactorError):
+    """A webhook did not take an event: see why, and send it again."""
+
+
 class SourceError(LivefactorError):
     """The log and the state do not fit."""
 

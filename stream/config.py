@@ -1,8 +1,10 @@
 """Settings of the learner: topics, decoding, learning, prequential evaluation."""
 
+import base64
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, field_validator
 
 from state.config import ModelConfig, Section, StateConfig
 from state.scoring.spec import ScoringSpec
@@ -38,6 +40,24 @@ class TopicsConfig(Section):
 
 
 Weight = Annotated[float, Field(ge=-1_000, le=1_000)]
+
+WebhookName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+def signing_key(secret: str) -> bytes:
+    """The key in a secret of the Standard Webhooks specification. Raises ValueError if it is none."""
+    prefix, _, encoded = secret.partition("_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        key = b""
+    if prefix != "whsec" or not 24 <= len(key) <= 64:
+        raise ValueError(
+            "must be whsec_ and 24 to 64 bytes in base64: make one with "
+            "`echo whsec_$(openssl rand -base64 32)`"
+        )
+    return key
+
 
 REMOVE = "remove"
 """The event type that unlearns, and what `event_weights` says of others that do."""
@@ -196,6 +216,42 @@ class PrequentialConfig(Section):
     window_events: int = Field(1_000, ge=10, le=1_000_000, description="Scored events in one window.")
 
 
+class WebhookConfig(Section):
+    """An address to which drift events are posted."""
+
+    url: str = Field(description="Of http or https. Shown to nobody, since some contain a secret.")
+    format: Literal["event", "slack", "alertmanager"] = Field(
+        "event",
+        description="`event`: all of the drift event as JSON; `slack`: a message for an incoming webhook; "
+        "`alertmanager`: an alert for `/api/v2/alerts`.",
+    )
+    min_severity: Literal["info", "warning", "error"] = Field(
+        "warning", description="Events below are not posted."
+    )
+    secret: str = Field(
+        "",
+        description="`whsec_` and base64: signs requests by the Standard Webhooks specification.",
+    )
+    give_up_ms: int = Field(
+        3_600_000, ge=0, description="An event that was not taken for so long goes to the dead letters."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an address that begins with http:// or https:// and has a host")
+        return url
+
+    @field_validator("secret")
+    @classmethod
+    def _check_secret(cls, secret: str) -> str:
+        if secret:
+            signing_key(secret)
+        return secret
+
+
 class DriftConfig(Section):
     """`[drift]`: whether the model goes wrong."""
 
@@ -211,6 +267,9 @@ class DriftConfig(Section):
         3_600_000,
         ge=0,
         description="How long after an alarm no other is raised unless it is worse, by the times of events.",
+    )
+    webhooks: dict[WebhookName, WebhookConfig] = Field(
+        {}, description="Where drift events are posted, by names of yours: `[drift.webhooks.ops]`."
     )
 
 

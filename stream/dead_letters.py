@@ -25,6 +25,12 @@ def dead_letters(
     return tuple(_dead_letter(records, refusal, topic, version) for refusal in rejected)
 
 
+def undelivered(record: OutboxRecord, record_id: int, reason: str, topic: str, version: str) -> OutboxRecord:
+    """The letter about an outgoing record that a webhook did not take; the id stands for its offset."""
+    facts = (reason, "webhook_failed", "webhook", record.topic, "0", str(record_id), "0", version)
+    return _letter(topic, record, facts)
+
+
 def _dead_letter(records: Records, refusal: Rejected, topic: str, version: str) -> OutboxRecord:
     i = refusal.record
     facts = (
@@ -38,5 +44,9 @@ def _dead_letter(records: Records, refusal: Rejected, topic: str, version: str) 
         version,
     )
     own = tuple((name, value or b"") for name, value in records.headers[i] or ())
+    return _letter(topic, OutboxRecord(records.topic, records.keys[i], records.values[i], own), facts)
+
+
+def _letter(topic: str, original: OutboxRecord, facts: Sequence[str]) -> OutboxRecord:
     added = tuple((name, fact.encode()) for name, fact in zip(HEADERS, facts, strict=True))
-    return OutboxRecord(topic, records.keys[i], records.values[i], own + added)
+    return OutboxRecord(topic, original.key, original.value, original.headers + added)

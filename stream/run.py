@@ -19,6 +19,8 @@ from stream.events import Records
 from stream.kafka import KafkaSink, KafkaSource
 from stream.lineage.identity import identity
 from stream.loop import Loop
+from stream.outgoing import Outgoing
+from stream.webhooks import WebhookSink
 
 STANDBY_POLL_S = 0.1
 REQUEST_TIMEOUT_MS = 30_000
@@ -64,9 +66,11 @@ def run_learner(
         lock.acquire()
     store = RocksWriter(settings.state, identity(settings), lock=lock, tuning=settings.rocksdb, probe=probe)
     source = sink = None
+    app_version = version("livefactor")
     try:
         source = open_source(settings, LEARNER_REQUEST_TIMEOUT_MS)
-        sink = KafkaSink(settings.kafka)
+        webhooks = WebhookSink(settings.drift.webhooks)
+        sink = Outgoing(KafkaSink(settings.kafka), webhooks, settings.topics.dlq, app_version)
         loop = Loop(
             settings,
             source,
@@ -74,7 +78,7 @@ def run_learner(
             store,
             accept_partitions=accept_partitions,
             accept_topic=accept_topic,
-            app_version=version("livefactor"),
+            app_version=app_version,
         )
         loop.run(stop, until_end=until_end)
     finally:

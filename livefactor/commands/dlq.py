@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,11 @@ import typer
 from livefactor.console import note, print_json, print_table
 from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
 from livefactor.settings import Settings
+from state.errors import WebhookError
 
 if TYPE_CHECKING:
     from livefactor.dead_letters import DeadLetter, DeadLetters
+    from state.store import OutboxRecord
 
 FIRST_BYTES = 32
 FLUSH_TIMEOUT_MS = 60_000
@@ -61,7 +64,7 @@ def resend(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Send rejected records to the topics they came from, untouched, each once.
+    """Send rejected records to the topics and webhooks that they were for, untouched, each once.
 
     Do this after the cause is gone (a setting, a decoder). What is rejected again comes back under new
     coordinates. Records that were sent again are marked in the dead letter topic.
@@ -95,17 +98,40 @@ def _read(settings: Settings) -> "DeadLetters":
 
 
 def _send(settings: Settings, letters: "tuple[DeadLetter, ...]") -> None:
-    """Send the originals; mark them when a broker has all of them, so that none is marked in vain."""
+    """Send the originals; mark them when all have arrived, so that none is marked in vain."""
+    from stream.cloud_events import webhook_of
     from stream.kafka import KafkaPublisher
 
+    originals = [letter.original() for letter in letters]
+    _post(settings, [record for record in originals if webhook_of(record.topic)])
     with KafkaPublisher(settings.kafka) as publisher:
         for outgoing in (
-            (letter.original() for letter in letters),
+            (record for record in originals if not webhook_of(record.topic)),
             (letter.marker(settings.topics.dlq) for letter in letters),
         ):
             for record in outgoing:
                 publisher.publish(record.topic, record.key, record.value, record.headers)
             publisher.flush(FLUSH_TIMEOUT_MS)
+
+
+def _post(settings: Settings, records: "Sequence[OutboxRecord]") -> None:
+    """Post to webhooks. Raises WebhookError for the first that does not arrive in time."""
+    from stream.webhooks import WebhookSink
+
+    deadline_s = time.monotonic() + FLUSH_TIMEOUT_MS / 1_000
+    waiting = dict(enumerate(records))
+    with closing(WebhookSink(settings.drift.webhooks)) as sink:
+        for record_id, record in waiting.items():
+            sink.send(record_id, record)
+        while waiting:
+            left_ms = int(1_000 * (deadline_s - time.monotonic()))
+            taken, undelivered = sink.take(max(left_ms, 0))
+            for failed in undelivered:
+                raise WebhookError(f"{failed.record.topic}: {failed.reason}")
+            if left_ms <= 0 and not taken:
+                raise WebhookError(f"not within {FLUSH_TIMEOUT_MS // 1_000} s: {sink.problem()}")
+            for record_id in taken:
+                del waiting[record_id]
 
 
 def _of_codes(letters: "tuple[DeadLetter, ...]", codes: list[str] | None) -> "tuple[DeadLetter, ...]":

@@ -97,12 +97,13 @@ def list_events(
     """List the latest drift events, oldest first; reads the store, needs no learner."""
     from protos.events_pb2 import DriftEvents
     from state.store import DRIFT_EVENTS_MEMO
+    from stream.drift.announcement import fields_of
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
         events = DriftEvents.FromString(reader.head().memo.get(DRIFT_EVENTS_MEMO, b"")).events
     if as_json:
-        print_json([_fields(event) for event in events])
+        print_json([fields_of(event) for event in events])
         return
     print_table(EVENT_COLUMNS, [_cells(event) for event in events])
 
@@ -127,26 +128,19 @@ def watch(
     overrides: SetOption = None,
 ) -> None:
     """Print drift events as they are raised, until interrupted; asks the scorer, and waits for it."""
+    from stream.drift.announcement import fields_of
+
     wanted = [action.value for action in actions or ()]
     with client_of(config, overrides) as client:
         for event in client.watch_drift(after_id, actions=wanted, min_severity=min_severity.value):
-            print_line(_fields(event) if as_json else _cells(event))
-
-
-def _fields(event: "DriftEvent") -> dict[str, object]:
-    """For JSON, by their names in the definition."""
-    from google.protobuf.json_format import MessageToDict
-
-    return MessageToDict(event, preserving_proto_field_name=True)
+            print_line(fields_of(event) if as_json else _cells(event))
 
 
 def _cells(event: "DriftEvent") -> Sequence[object]:
     """In the order of EVENT_COLUMNS."""
-    from protos.events_pb2 import Severity
-    from stream.drift.announcement import action_of
+    from stream.drift.announcement import action_of, severity_of
 
-    severity = Severity.Name(event.severity).removeprefix("SEVERITY_").lower()
-    return _when(event.time_ms), severity, action_of(event), event.reason, event.message, event.id
+    return _when(event.time_ms), severity_of(event), action_of(event), event.reason, event.message, event.id
 
 
 def _when(time_ms: int) -> str:

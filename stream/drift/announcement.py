@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
-from protos.events_pb2 import DriftAction, DriftEvent, DriftSample, DriftWindow, Position
+from protos.events_pb2 import DriftAction, DriftEvent, DriftSample, DriftWindow, Position, Severity
 from state.arrays import I64
 from state.evidence import Evidence, Inputs
 from state.ring import Entries
@@ -94,6 +95,16 @@ def announce_rejects(verdict: Verdict, rejects: Rejects, time_ms: int, place: Pl
 def action_of(event: DriftEvent) -> str:
     """In one word."""
     return DriftAction.Name(event.action).removeprefix("DRIFT_ACTION_")
+
+
+def severity_of(event: DriftEvent) -> str:
+    """In one word."""
+    return Severity.Name(event.severity).removeprefix("SEVERITY_").lower()
+
+
+def fields_of(event: DriftEvent) -> dict[str, object]:
+    """As JSON has it, by the names in `protos/events.proto`."""
+    return MessageToDict(event, preserving_proto_field_name=True)
 
 
 def _event_of(verdict: Verdict, place: Place, time_ms: int, end: int) -> DriftEvent:

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import orjson
 
-from protos.events_pb2 import DriftEvent, DriftEvents
+from protos.events_pb2 import DriftEvent, DriftEvents, Severity
 from state.arrays import F64, I64, Mask
 from state.evidence import INPUT, RECORD
 from state.model import Model
 from state.ring import Entries
 from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, VersionId
-from stream.cloud_events import cloud_event
+from stream.cloud_events import cloud_event, webhook_destination
 from stream.config import LearnerSettings
 from stream.drift.alarm import InputAlarm, LossAlarm
 from stream.drift.announcement import Place, announce, announce_item, announce_rejects
@@ -102,7 +102,7 @@ class Monitor:
         memos = {PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {}
         if not self._settings.drift.enabled:
             return Effects(memo=memos)
-        topic, name = self._settings.topics.drift, self._settings.model.name
+        name = self._settings.model.name
         here = VersionId(self._generation, batch_seq)
         place = Place(name, here, self._settings.topics.interactions, self._model.items.ids)
         raised = tuple(self._raise(place, records, rejected))
@@ -119,7 +119,11 @@ class Monitor:
             "rejects": self._rejects.pack(),
         }
         memos[DRIFT_MEMO] = orjson.dumps(memo)
-        outbox = tuple(cloud_event(topic, name, event.id, event) for event in raised)
+        outbox = tuple(
+            cloud_event(destination, name, event.id, event)
+            for event in raised
+            for destination in self._destinations(event)
+        )
         return Effects(memo=memos, outbox=outbox, drift=raised)
 
     def _raise(self, place: Place, records: Records, rejected: Sequence[Rejected]) -> Iterator[DriftEvent]:
@@ -130,6 +134,12 @@ class Monitor:
             yield announce_item(raised, self._model.inputs, place)
         if verdict := self._rejects.add(records, rejected):
             yield announce_rejects(verdict, self._rejects, int(records.timestamps_ms.max()), place)
+
+    def _destinations(self, event: DriftEvent) -> Iterator[str]:
+        yield self._settings.topics.drift
+        for name, webhook in self._settings.drift.webhooks.items():
+            if event.severity >= Severity.Value(f"SEVERITY_{webhook.min_severity.upper()}"):
+                yield webhook_destination(name)
 
     def restore(self, memos: Mapping[str, bytes]) -> None:
         """Take over stored memos; what is in another format begins anew."""

@@ -15,14 +15,18 @@ from pathlib import Path
 import pytest
 from kafka_broker import KafkaBroker, skip_without_java
 from rocksdict import AccessType
+from webhook_server import Answer, WebhookServer
 
 from livefactor import Client
 from livefactor.settings import Settings, load
+from protos.events_pb2 import DriftEvent
 from state.errors import ConfigError, ScorerError
 from state.rocksdb.database import open_database
 from state.rocksdb.directory import Directory
 from state.rocksdb.writer import RocksWriter
 from state.store import Commit
+from stream.cloud_events import cloud_event, webhook_destination
+from stream.dead_letters import undelivered
 from stream.kafka import EmbeddedCluster, KafkaPublisher
 from stream.lineage.identity import identity
 
@@ -364,6 +368,29 @@ def test_dead_letters_are_sent_again_untouched_and_only_once(place: Place):
         ("{poison", True),
         ("{poison", False),
     ]
+
+
+def test_what_a_webhook_did_not_take_is_posted_again_and_marked_only_then(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    event = DriftEvent(id="e1", model="default", reason="taste_lost")
+    record = cloud_event(webhook_destination("ops"), "default", "e1", event)
+    letter = undelivered(record, 7, "HTTP 404", TOPICS.dlq, "1.0")
+    with KafkaPublisher(place.cluster.settings) as publisher:
+        publisher.publish(letter.topic, letter.key, letter.value, letter.headers)
+        publisher.flush(10_000)
+    [listed] = place.json("dlq", "list", "--code", "webhook_failed")["letters"]
+    assert (listed["source_topic"], listed["reason"]) == ("webhook:ops", "HTTP 404")
+    with WebhookServer(Answer(404), Answer()) as server:
+        setting = ("--set", f"drift.webhooks.ops.url={server.url}")
+        refused = place.run("dlq", "resend", *setting)
+        assert refused.returncode == 1
+        assert "webhook:ops: HTTP 404" in refused.stderr
+        assert place.json("dlq", "resend", *setting)["sent"] == 1
+        assert place.json("dlq", "resend", *setting)["sent"] == 0
+        ids = [server.came.get_nowait().headers["webhook-id"] for _ in range(server.came.qsize())]
+    assert ids == ["e1", "e1"]
 
 
 def test_a_scorer_answers_recommend_score_and_explain_for_a_learnt_store(learnt: Place):

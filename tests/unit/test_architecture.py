@@ -25,12 +25,14 @@ SHELLS = (
     "stream.kafka",
     "stream.lineage",
     "stream.loop",
+    "stream.outgoing",
     "stream.run",
+    "stream.webhooks",
 )
 """Rooms and modules that touch the world; every other one is of the core."""
 
 WORLD = {
-    *("confluent_kafka", "grpc", "grpc_health", "grpc_reflection", "rocksdict"),
+    *("aiohttp", "asyncio", "confluent_kafka", "grpc", "grpc_health", "grpc_reflection", "rocksdict"),
     *("datetime", "random", "secrets", "time", "uuid"),
     *("ctypes", "gc", "os", "shutil", "signal", "socket", "subprocess", "tempfile", "threading"),
     *("logging", "prometheus_client", "structlog"),

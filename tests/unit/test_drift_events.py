@@ -6,8 +6,9 @@ import numpy as np
 import orjson
 import pytest
 from memory_learner import Learner
-from pipeline import DRIFT, INTERACTIONS, in_directory
+from pipeline import DLQ, DRIFT, INTERACTIONS, in_directory
 from streams import likes_by_taste
+from webhook_server import Answer, WebhookServer
 
 from livefactor.drill.faults import plant
 from protos.events_pb2 import (
@@ -21,6 +22,8 @@ from state.rocksdb.writer import RocksWriter
 from state.store import DRIFT_EVENTS_MEMO
 from stream.drift.monitor import EVENTS_KEPT
 from stream.lineage.identity import identity
+from stream.outgoing import Outgoing
+from stream.webhooks import WebhookSink
 
 BEFORE, AFTER = 4_800, 600
 ROWS = likes_by_taste(BEFORE + AFTER, users=300, items=120, tastes=6)
@@ -113,3 +116,36 @@ def test_the_store_has_what_was_told_and_a_restart_tells_it_no_second_time(tmp_p
     # Whether a version was there to compare with is a matter of when it was loaded.
     assert [found.reason for found in others] in ([], ["updates_do_harm"])
     assert len({found.id for found in told(learner)}) == 1 + len(others) < EVENTS_KEPT
+
+
+def test_webhooks_get_what_the_topic_gets_and_what_one_refuses_is_a_dead_letter(monkeypatch):
+    """From the same micro-batch: the outbox is empty only when all have it."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with WebhookServer() as server, WebhookServer(Answer(404)) as refusing:
+        webhooks = {
+            "ops": {"url": server.url},
+            "gone": {"url": refusing.url},
+            "bored": {"url": server.url + "/bored", "min_severity": "error"},
+        }
+        learner = Learner(
+            ranking={"repeats": True},
+            learning={"batch_records_max": 100},
+            drift={"webhooks": webhooks, "cool_down_ms": 10**12},
+        )
+        hooks = WebhookSink(learner.settings.drift.webhooks)
+        learner.sink = Outgoing(learner.sink, hooks, DLQ, "1.0")
+        feed(learner, stream("shuffle-labels"))
+        learner.until_end()
+        hooks.close()
+        posted = [server.came.get_nowait() for _ in range(server.came.qsize())]
+    found = told(learner)
+    assert {(event.reason, event.severity) for event in found} == {("taste_lost", SEVERITY_ERROR)}
+    assert Counter(each.path for each in posted) == {"/": len(found), "/bored": len(found)}
+    assert {each.headers["ce-id"] for each in posted} == {event.id for event in found}
+    letters = learner.dead()
+    assert [DriftEvent.FromString(letter.value) for letter in letters] == found
+    headers = dict(letters[0].headers)
+    assert headers["code"] == b"webhook_failed"
+    assert headers["source-topic"] == b"webhook:gone"
+    assert headers["reason"].startswith(b"HTTP 404")
+    assert learner.store.outbox_count == 0

@@ -156,6 +156,40 @@ def test_settings_written_as_toml_read_back_the_same(tmp_path: Path):
     assert load(write(tmp_path, to_toml(settings)), {}) == settings
 
 
+def test_a_webhook_is_set_by_file_variable_and_flag(tmp_path: Path):
+    in_file = write(tmp_path, '[drift.webhooks.ops]\nurl = "https://a.example/x"\nformat = "slack"\n')
+    variable = {"LIVEFACTOR_DRIFT_WEBHOOKS": '{ ops = { url = "https://a.example/x", format = "slack" } }'}
+    flags = ["drift.webhooks.ops.url=https://a.example/x", "drift.webhooks.ops.format=slack"]
+    found = [load(in_file, {}), load(None, variable), load(None, {}, flags)]
+    assert [settings.drift.webhooks["ops"].format for settings in found] == ["slack"] * 3
+    assert found[0] == found[1] == found[2] == load(write(tmp_path, to_toml(found[0])), {})
+    moved = load(in_file, {}, ["drift.webhooks.ops.url=http://b.example"])
+    assert (moved.drift.webhooks["ops"].url, moved.drift.webhooks["ops"].format) == (
+        "http://b.example",
+        "slack",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("ops.url=ftp://hush", "begins with http:// or https://"),
+        ("ops.url=https://", "has a host"),
+        ("ops.secret=hush", "openssl rand -base64 32"),
+        ("ops.secret=whsec_aHVzaA==", "24 to 64 bytes"),
+        ("ops.uri=https://hush", "Extra inputs are not permitted"),
+        ("ops.format=hush", "'event', 'slack' or 'alertmanager'"),
+        ("no name.url=https://hush", "should match pattern"),
+        ("ops=hush", "drift.webhooks.ops"),
+    ],
+)
+def test_a_wrong_webhook_is_named_and_its_secrets_are_not(flag: str, words: str):
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, ["drift.webhooks.ops.url=https://a.example", f"drift.webhooks.{flag}"])
+    assert words in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
 def test_every_known_environment_name_is_understood():
     names = [name for name in environment_names() if not name.endswith(("CONFIG", "SERVERS"))]
     assert "LIVEFACTOR_STATE_ROWS_MAX" in names
