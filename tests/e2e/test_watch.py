@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from scorer_process import REPOSITORY, ScorerProcess, until
+from scorer_process import REPOSITORY, ScorerProcess, lines_of, until
 from toy_model import IDENTITY, ToyModel, state_config
 
 from livefactor import Client
@@ -27,6 +27,7 @@ from protos.events_pb2 import (
     SEVERITY_WARNING,
     DriftEvent,
     DriftEvents,
+    Position,
 )
 from state.rocksdb.writer import RocksWriter
 from state.store import DRIFT_EVENTS_MEMO
@@ -240,6 +241,25 @@ def test_the_client_knows_actions_and_severities(wanted: dict[str, Any], words: 
         client.watch_drift(**wanted)
 
 
+def test_the_example_in_the_documentation_prints_errors(store: Store) -> None:
+    store.raise_event(action=DRIFT_ACTION_WARN, severity=SEVERITY_WARNING)
+    store.raise_event(message="it lost its lead", positions=[Position(topic="t", partition=2, offset=7)])
+    with scorer_of(store) as scorer:
+        process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "docs" / "subscribers" / "watch.py"), scorer.address, ""],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+        try:
+            line = lines_of(process)
+            assert line() == "taste_lost: it lost its lead"
+            assert line() == "  since t/2 offset 7"
+        finally:
+            process.kill()
+            process.wait()
+
+
 def test_the_command_prints_events_as_they_come(store: Store) -> None:
     store.raise_event(message="bad\x1b[31m")
     store.raise_event(action=DRIFT_ACTION_WARN, severity=SEVERITY_WARNING)
@@ -258,8 +278,7 @@ def test_the_command_prints_events_as_they_come(store: Store) -> None:
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             )
             try:
-                assert process.stdout is not None
-                assert check(process.stdout.readline())
+                assert check(lines_of(process)())
             finally:
                 process.kill()
-                process.communicate()
+                process.wait()

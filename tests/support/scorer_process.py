@@ -6,9 +6,11 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import Queue
 from types import TracebackType
 from typing import Any
 
@@ -51,6 +53,22 @@ def first_line(process: subprocess.Popen[str], seconds: float = START_S) -> str:
         _, error = process.communicate()
         raise AssertionError(f"the process said nothing; standard error:\n{error}")
     return line
+
+
+def lines_of(process: subprocess.Popen[str]) -> Callable[[], str]:
+    """The next line a process prints, each time this is called; fails if there is none in time.
+
+    From then on nobody else may read its output, nor close it.
+    """
+    printed: Queue[str] = Queue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            printed.put(line.rstrip("\n"))
+
+    threading.Thread(target=read, daemon=True).start()
+    return lambda: printed.get(timeout=START_S)
 
 
 class ScorerProcess:
