@@ -9,7 +9,7 @@ with Client("127.0.0.1:50051", kafka={"bootstrap.servers": "127.0.0.1:9092"}) as
 
 import logging
 import os
-import time
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -102,6 +102,7 @@ class Client:
     ) -> None:
         """`address` is the scorer's host:port; `kafka` a table of librdkafka settings, needed to publish."""
         self._address, self._process = address, os.getpid()
+        self._closed = threading.Event()
         self._channel = grpc.insecure_channel(address, options=_channel_options(address))
         self._scorer = scorer_pb2_grpc.ScorerStub(self._channel)  # type: ignore[no-untyped-call]
         self._drift = drift_pb2_grpc.DriftStub(self._channel)  # type: ignore[no-untyped-call]
@@ -210,12 +211,13 @@ class Client:
     def watch_drift(
         self, after_id: str | None = None, *, actions: Iterable[str] = (), min_severity: str = "info"
     ) -> Iterator[events_pb2.DriftEvent]:
-        """Drift events as they are raised, for ever: when the scorer is away this waits for it.
+        """Drift events as they are raised, until the client is closed.
 
-        Begins with what is raised from now on, or after an event, or with "" with the oldest that is kept.
-        `actions` are of "WARN", "RETRAIN" and "ROLLBACK", none means all; `min_severity` is "info",
-        "warning" or "error". An event without an id, of the reason "events_missed", says that some are no
-        longer kept which should have come.
+        If the scorer is away this waits for it, and says so in a warning of this module's logger. Begins with
+        what is raised from now on, or after an event, or with "" with the oldest that is kept. `actions` are
+        of "WARN", "RETRAIN" and "ROLLBACK", none means all; `min_severity` is "info", "warning" or "error".
+        An event without an id, of the reason "events_missed", says that some are no longer kept which should
+        have come.
 
         Raises ScorerError if the scorer refuses, and ValueError for names that there are not.
         """
@@ -229,26 +231,32 @@ class Client:
     def _watch(
         self, request: drift_pb2.WatchDriftRequest, after_id: str | None
     ) -> Iterator[events_pb2.DriftEvent]:
-        pause_s = AGAIN_FIRST_S
-        while True:
+        pause_s, said = AGAIN_FIRST_S, ""
+        while not self._closed.is_set():
             try:
                 if after_id is None:
                     latest = self._drift.List(drift_pb2.ListDriftRequest()).events
                     after_id = latest[-1].id if latest else ""
                 request.after_id = after_id
                 for event in self._drift.Watch(request):
-                    pause_s, after_id = AGAIN_FIRST_S, event.id or after_id
+                    pause_s, said, after_id = AGAIN_FIRST_S, "", event.id or after_id
                     request.after_id = after_id
                     yield event
             except grpc.RpcError as error:
+                if self._closed.is_set():
+                    return
                 if error.code() != grpc.StatusCode.UNAVAILABLE:
                     raise self._error_of(error) from error
-                _log.warning("waiting for drift events: %s", self._error_of(error))
-            time.sleep(pause_s)
+                problem = str(self._error_of(error))
+                if problem != said:
+                    _log.warning("waiting for drift events: %s", problem)
+                said = problem
+            self._closed.wait(pause_s)
             pause_s = min(2 * pause_s, AGAIN_MAX_S)
 
     def close(self) -> None:
-        """Let go of connections; what was published has been acknowledged already."""
+        """Let go of connections, and end what watches; what was published has been acknowledged already."""
+        self._closed.set()
         self._channel.close()
         if self._publisher is not None:
             self._publisher.close()

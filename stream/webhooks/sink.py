@@ -40,7 +40,7 @@ class _Delivery(NamedTuple):
 
 
 class WebhookSink:
-    """Posts drift events. Nothing runs before the first of them."""
+    """Posts drift events. Without any webhook there is no thread."""
 
     def __init__(self, webhooks: Mapping[str, WebhookConfig]) -> None:
         self._webhooks = webhooks
@@ -48,8 +48,10 @@ class WebhookSink:
         self._outcomes: SimpleQueue[tuple[_Delivery, str]] = SimpleQueue()
         self._sent: set[int] = set()
         self._problems: dict[str, str] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: Thread | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._run, name="webhooks", daemon=True) if webhooks else None
+        if self._thread is not None:
+            self._thread.start()
 
     def send(self, record_id: int, record: OutboxRecord) -> bool:
         """Hand a record over; always taken. One that is on its way is not sent twice."""
@@ -60,7 +62,7 @@ class WebhookSink:
         if name not in self._webhooks:
             self._outcomes.put((delivery, f"there is no [drift.webhooks.{name}] any more"))
             return True
-        self._running().call_soon_threadsafe(self._queue, name, delivery)
+        self._loop.call_soon_threadsafe(self._queue, name, delivery)
         return True
 
     def take(self, timeout_ms: int = 0) -> tuple[list[int], list[Undelivered]]:
@@ -89,18 +91,17 @@ class WebhookSink:
 
     def close(self) -> None:
         """Let go of sockets and the thread; what was not taken stays in the outbox."""
-        if self._loop is not None and self._thread is not None:
+        if self._thread is None:
+            self._loop.close()
+        else:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CLOSE_S)
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = Thread(target=self._run, args=(self._loop,), name="webhooks", daemon=True)
-            self._thread.start()
-        return self._loop
+    def _run(self) -> None:
+        """Run the loop until `close`, with the HTTP client ready: its import is slow beside a learner."""
+        import stream.webhooks.posting  # noqa: F401
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop = self._loop
         asyncio.set_event_loop(loop)
         loop.run_forever()
         tasks = asyncio.all_tasks(loop)
@@ -120,7 +121,6 @@ class WebhookSink:
             self._outcomes.put((delivery, f"{WAITING_MAX} events wait for it already"))
 
     async def _serve(self, name: str) -> None:
-        # An HTTP client takes 0.2 s to import, which a learner without webhooks need not wait for.
         from stream.webhooks.posting import Poster
 
         queue = self._queues[name]

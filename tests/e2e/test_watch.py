@@ -233,6 +233,28 @@ def test_the_client_waits_for_a_scorer_that_went_away_and_misses_nothing(store: 
     assert len(came) > 1
 
 
+@pytest.mark.parametrize("scorer_runs", [True, False])
+def test_closing_a_client_ends_what_it_watches(store: Store, scorer_runs: bool) -> None:
+    store.raise_event()
+    ended: Queue[str] = Queue()
+    with scorer_of(store) as scorer:
+        client = Client(scorer.address)
+        if not scorer_runs:
+            scorer.process.kill()
+            scorer.process.wait()
+
+        def watch() -> None:
+            for event in client.watch_drift(""):
+                ended.put(event.id)
+            ended.put("ended")
+
+        threading.Thread(target=watch, daemon=True).start()
+        if scorer_runs:
+            assert ended.get(timeout=TIMEOUT_S) == "e0"
+        client.close()
+        assert ended.get(timeout=TIMEOUT_S) == "ended"
+
+
 @pytest.mark.parametrize(
     ("wanted", "words"), [({"actions": ["BURN"]}, "BURN"), ({"min_severity": "fatal"}, "FATAL")]
 )

@@ -56,6 +56,11 @@ class WebhookServer:
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
+    def answer(self, *answers: Answer) -> None:
+        """From now on with these."""
+        with self._lock:
+            self._answers = answers
+
     def _next(self) -> Answer:
         with self._lock:
             first, *others = self._answers
