@@ -260,6 +260,11 @@ class DriftConfig(Section):
         description="Compare the live model with a frozen one and with popularity, on each event that "
         "`[prequential]` samples.",
     )
+    act: Literal["tell", "auto"] = Field(
+        "tell",
+        description="When broken or pushed events make learning pause: `tell` waits for `livefactor control "
+        "resume`, `auto` goes on by itself when they have stopped.",
+    )
     false_alarms_per_month: float = Field(
         0.1, gt=0, le=1_000, description="How often chance alone may raise an alarm of each kind, at most."
     )

@@ -1,7 +1,7 @@
 """Commands to the sole writer: read from the control topic like any record, answered by an event."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from google.protobuf.message import DecodeError
@@ -20,13 +20,17 @@ COMMAND_BYTES_MAX = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What commands have set so far; part of the state."""
+    """Whether anything is learnt; part of the state.
+
+    `frozen`: a command said so. `paused`: the reason of the drift event that did; empty where none has.
+    """
 
     frozen: bool = False
+    paused: str = ""
 
     def pack(self) -> bytes:
         """As JSON."""
-        return orjson.dumps({"frozen": self.frozen})
+        return orjson.dumps(self)
 
     @classmethod
     def restore(cls, packed: bytes) -> "Control":
@@ -35,12 +39,12 @@ class Control:
 
 
 class ControlHandler:
-    """Implements `stream.effects.Handler`. `state` is what commands have set."""
+    """Implements `stream.effects.Handler`. `state` is what commands and pauses have set."""
 
     def __init__(
         self, settings: LearnerSettings, state: Control, obey: Callable[[Control], None], app_version: str
     ) -> None:
-        """`obey` is told of `state` now and whenever a command has been carried out."""
+        """`obey` is told of `state` now and whenever it is set anew."""
         self.topic = settings.topics.control
         self.state = state
         self._topics, self._model, self._app_version = settings.topics, settings.model.name, app_version
@@ -60,9 +64,17 @@ class ControlHandler:
     def _carry_out(
         self, commands: Sequence[Command], letters: tuple[OutboxRecord, ...], batch_seq: int
     ) -> Effects:
-        self.state, answers = carry_out(self.state, commands, self._model, self._topics.drift, batch_seq)
-        self._obey(self.state)
-        return Effects(outbox=(*answers, *letters), memo={CONTROL_MEMO: self.state.pack()})
+        state, answers = carry_out(self.state, commands, self._model, self._topics.drift, batch_seq)
+        return Effects(outbox=(*answers, *letters)) + self._set(state)
+
+    def pause(self, reason: str) -> Effects:
+        """Learn nothing more for a reason, or learn again where it is empty."""
+        return self._set(replace(self.state, paused=reason))
+
+    def _set(self, state: Control) -> Effects:
+        self.state = state
+        self._obey(state)
+        return Effects(memo={CONTROL_MEMO: state.pack()})
 
 
 def parse(records: Records) -> tuple[list[Command], list[Rejected]]:
@@ -86,9 +98,10 @@ def parse(records: Records) -> tuple[list[Command], list[Rejected]]:
 def apply(control: Control, command: Command) -> tuple[Control, str]:
     """The state after a command, and what to say about it; a message means that it was applied."""
     if command.action == COMMAND_ACTION_FREEZE:
-        return Control(frozen=True), "learning is frozen; events are consumed and counted but not learnt"
+        message = "learning is frozen; events are consumed and counted but not learnt"
+        return replace(control, frozen=True), message
     if command.action == COMMAND_ACTION_RESUME:
-        return Control(frozen=False), "learning goes on"
+        return Control(), "learning goes on"
     return control, ""
 
 

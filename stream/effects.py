@@ -63,7 +63,8 @@ class Counts:
 class Effects:
     """What records do to a store: rows of the journal, outgoing records, memos; and what is to be told.
 
-    `drift`: the drift events among the outgoing records.
+    `drift`: the drift events among the outgoing records. `pause`: why learning is to pause from now on, empty
+    where it is to go on, None where that stays as it is.
     """
 
     rows: tuple[Rows, ...] = ()
@@ -71,6 +72,7 @@ class Effects:
     memo: Mapping[str, bytes] = field(default_factory=dict)
     counts: Counts = Counts()
     drift: tuple[DriftEvent, ...] = ()
+    pause: str | None = None
 
     def __add__(self, other: "Effects") -> "Effects":
         return Effects(
@@ -79,6 +81,7 @@ class Effects:
             {**self.memo, **other.memo},
             self.counts + other.counts,
             self.drift + other.drift,
+            self.pause if other.pause is None else other.pause,
         )
 
 

@@ -1,7 +1,8 @@
 """One model on one store: recovery, micro-batches, flushes. Service, replay and verification all run this."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import xxhash
 
@@ -70,8 +71,16 @@ class Engine:
         """What commands have set."""
         return self._control.state
 
+    @property
+    def outgrown(self) -> bool:
+        """Whether it is time to keep a version to compare with; never while nothing is learnt.
+
+        Those from before would have to make room for versions that are all the same.
+        """
+        return self.monitor.outgrown and not self.step.frozen
+
     def _obey(self, control: Control) -> None:
-        self.step.frozen = self.settings.learning.freeze or control.frozen
+        self.step.frozen = self.settings.learning.freeze or control.frozen or bool(control.paused)
 
     def _recover(self) -> None:
         head = self.store.head()
@@ -94,11 +103,12 @@ class Engine:
         if earlier := earlier_ratings_seen(head.memo.get(PREQUENTIAL_MEMO, b"{}")):
             self.model.globals["ratings_seen"][:] = earlier
 
-    def process(self, polled: Sequence[Records]) -> Report:
+    def process(self, polled: Sequence[Records], recorded: Mapping[str, Any] | None = None) -> Report:
         """Learn what was polled and commit it: one micro-batch, or several if its rows do not fit together.
 
         Topics act in the order of their handlers, commands first; each topic's records are ordered by
-        partition and offset.
+        partition and offset. With `recorded`, a schedule entry, learning pauses and goes on as that says:
+        what was decided then may rest on evidence that a replay has not.
         """
         batch_seq = self.store.head().batch_seq + 1
         pending: list[Callable[[], Effects]] = []
@@ -109,7 +119,7 @@ class Engine:
                 pending.append(handler.prepare(records, batch_seq))
             except RowsExhaustedError as error:
                 return self._process_apart(polled, handler, records, error)
-        return self._commit(polled, pending)
+        return self._commit(polled, pending, recorded)
 
     def _process_apart(
         self, polled: Sequence[Records], handler: Handler, records: Records, error: RowsExhaustedError
@@ -130,17 +140,27 @@ class Engine:
             first.drift + second.drift,
         )
 
-    def _commit(self, polled: Sequence[Records], pending: Sequence[Callable[[], Effects]]) -> Report:
+    def _commit(
+        self,
+        polled: Sequence[Records],
+        pending: Sequence[Callable[[], Effects]],
+        recorded: Mapping[str, Any] | None = None,
+    ) -> Report:
         """Let prepared records act, and write everything at once."""
         batch_seq = self.store.head().batch_seq + 1
         effects = sum((act() for act in pending), Effects())
+        pause = effects.pause if recorded is None else recorded.get("pause")
+        decided = {}
+        if pause is not None and pause != self.control.paused:
+            decided = {"pause": pause}
+            effects += self._control.pause(pause)
         ranges = [found for records in polled for found in _ranges(records)]
         self.store.commit(
             Commit(
                 batch_seq,
                 effects.rows,
                 {TopicPartition(topic, partition): following for topic, partition, _, following in ranges},
-                {"kind": BATCH, "ranges": sorted(ranges), "rows": rows_hash(effects.rows)},
+                {"kind": BATCH, "ranges": sorted(ranges), "rows": rows_hash(effects.rows), **decided},
                 effects.memo,
                 effects.outbox,
             )

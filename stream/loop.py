@@ -203,18 +203,21 @@ class Loop:
     def _keep_when_due(self) -> None:
         """Keep a version where the last is too old to verify from, or to compare with."""
         can_load = not self._frozen.loading and not self._frozen.failed
-        outgrown = can_load and self.engine.monitor.outgrown
+        outgrown = can_load and self.engine.outgrown
         if outgrown or version_is_due(self.engine):
             keep_version(self.engine, "comparison" if outgrown else "schedule")
             self._frozen.begin(self._store.head().version)
 
     def _process(self, polled: Sequence[Records]) -> None:
+        paused = self.engine.control.paused
         report = self.engine.process(polled)
         self._records += report.records
         self._counts += report.counts
         self._warn(report.counts)
         for event in report.drift:
             log.warning("drift", reason=event.reason, id=event.id, problem=event.message)
+        if paused and not self.engine.control.paused:
+            log.info("learning again", paused=paused)
         if self._pulse.beats("report", REPORT_MS):
             elapsed = time.monotonic() - self._learnt_since
             log.info(

@@ -54,7 +54,10 @@ def resume(
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Learn again after `freeze`. What passed meanwhile is not learnt afterwards."""
+    """Learn again after `freeze`, or after a drift event paused learning.
+
+    What passed meanwhile is not learnt afterwards.
+    """
     from protos.events_pb2 import COMMAND_ACTION_RESUME
 
     _order(settings_of(config, overrides), COMMAND_ACTION_RESUME, reason, timeout_s, as_json)
@@ -72,6 +75,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: 
     facts = {
         "model": settings.model.name,
         "frozen": bool(control.get("frozen", False)) or settings.learning.freeze,
+        "paused": control.get("paused") or None,
         "batch_seq": head.batch_seq,
         "version": str(head.version),
         "applied_through_ms": min(

@@ -166,7 +166,7 @@ class _Learner:
         self._done += len(rows)
         self._compared.append(evidence.between(before, evidence.added))
         self._alarms += [Alarm(self._done - 1, event) for event in report.drift]
-        if self._engine.monitor.outgrown or version_is_due(self._engine):
+        if self._engine.outgrown or version_is_due(self._engine):
             keep_version(self._engine, "comparison")
             version = self._store.head().version
             self._engine.monitor.freeze(version.batch_seq, load_frozen(self._settings, version))

@@ -17,6 +17,10 @@ SECOND_SIGN = 0.01
 """p-value below which the model's lead is in doubt, where something else surely changed."""
 
 
+PAUSING = frozenset({"item_pumped", "records_rejected"})
+"""Reasons for which nothing more is learnt, since events themselves are not to be trusted."""
+
+
 class Observed(NamedTuple):
     """p-values of one window, 1 or NaN where a test has too little to go by.
 

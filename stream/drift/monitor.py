@@ -15,6 +15,7 @@ from stream.cloud_events import cloud_event, webhook_destination
 from stream.config import LearnerSettings
 from stream.drift.alarm import InputAlarm, LossAlarm
 from stream.drift.announcement import Place, announce, announce_item, announce_rejects
+from stream.drift.decision import PAUSING
 from stream.drift.frozen import first_comparison, no_comparison
 from stream.drift.rejects import Rejects
 from stream.effects import Effects
@@ -27,6 +28,13 @@ FORMAT = 1
 
 EVENTS_KEPT = 50
 """Latest drift events that the store keeps."""
+
+
+PAUSED: Mapping[str, str] = {
+    "tell": "; nothing is learnt until `livefactor control resume`",
+    "auto": "; nothing is learnt until this is over",
+}
+"""What is said of a pause, by `drift.act`."""
 
 
 class Monitor:
@@ -106,6 +114,9 @@ class Monitor:
         here = VersionId(self._generation, batch_seq)
         place = Place(name, here, self._settings.topics.interactions, self._model.items.ids)
         raised = tuple(self._raise(place, records, rejected))
+        pausing = [event for event in raised if event.reason in PAUSING]
+        for event in pausing:
+            event.message += PAUSED[self._settings.drift.act]
         if raised:
             self.events = (*self.events, *raised)[-EVENTS_KEPT:]
             self._raised_count += len(raised)
@@ -124,7 +135,14 @@ class Monitor:
             for event in raised
             for destination in self._destinations(event)
         )
-        return Effects(memo=memos, outbox=outbox, drift=raised)
+        return Effects(memo=memos, outbox=outbox, drift=raised, pause=self._pause(pausing))
+
+    def _pause(self, pausing: Sequence[DriftEvent]) -> str | None:
+        """See `Effects.pause`."""
+        if pausing:
+            return pausing[0].reason
+        over = self._inputs.standing is None and not self._rejects.standing
+        return "" if over and self._settings.drift.act == "auto" else None
 
     def _raise(self, place: Place, records: Records, rejected: Sequence[Rejected]) -> Iterator[DriftEvent]:
         frozen = VersionId(self._generation, self.version) if self.version else None

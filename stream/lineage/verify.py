@@ -198,7 +198,7 @@ def _learn_again(
             elif entry["kind"] == PASS:
                 pass_over(engine, _positions(entry["through"]))
             elif entry["kind"] == BATCH:
-                engine.process(log.take(entry["ranges"]))
+                engine.process(log.take(entry["ranges"]), entry)
                 written = dict(writer.schedule(batch_seq - 1))[batch_seq]["rows"]
                 if written != entry["rows"] and difference is None:
                     difference = batch_seq

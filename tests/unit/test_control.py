@@ -25,6 +25,13 @@ def test_freeze_and_resume_in_order():
     assert carried_out(state, resume)[0] == Control(frozen=False)
 
 
+def test_resume_ends_a_pause_and_freezing_does_not():
+    freeze, resume = command(COMMAND_ACTION_FREEZE, "f"), command(COMMAND_ACTION_RESUME, "r")
+    paused = Control(paused="item_pumped")
+    assert carried_out(paused, freeze)[0] == Control(frozen=True, paused="item_pumped")
+    assert carried_out(paused, freeze, resume)[0] == Control()
+
+
 def test_other_models_are_left_alone():
     state, answers = carried_out(Control(frozen=True), command(COMMAND_ACTION_RESUME, model="other"))
     assert (state, answers) == (Control(frozen=True), [])
@@ -61,6 +68,7 @@ def test_what_is_no_command_is_rejected_by_its_place():
 
 
 def test_the_state_of_control_is_stored():
-    for control in (Control(), Control(frozen=True)):
+    for control in (Control(), Control(frozen=True), Control(paused="item_pumped")):
         assert Control.restore(control.pack()) == control
     assert Control.restore(b"") == Control()
+    assert Control.restore(b'{"frozen":true}') == Control(frozen=True)

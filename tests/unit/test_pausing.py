@@ -1,0 +1,156 @@
+"""Learning pauses when events are not to be trusted, through the real loop and a real store."""
+
+import orjson
+import pytest
+from memory_learner import Learner
+from memory_log import MemorySource
+from pipeline import CONTROL, DRIFT, INTERACTIONS, command, in_directory
+from streams import likes_by_taste
+
+from livefactor.drill.faults import plant
+from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, DriftEvent
+from state.rocksdb.writer import RocksWriter
+from stream.config import DriftConfig
+from stream.lineage.identity import identity
+from stream.lineage.verify import verify
+
+BATCH = 100
+BEFORE, FAULT, AFTER = 3_000, 600, 900
+
+
+class Place:
+    """A learner on a store in a directory; each run is a process of its own, as it were."""
+
+    def __init__(self, directory, act="tell"):
+        self.learner = Learner(
+            ranking={"repeats": True}, learning={"batch_records_max": BATCH}, drift={"act": act}
+        )
+        self.learner.settings = in_directory(self.learner.settings, directory / "state")
+        self.directory, self.published = directory, 0
+
+    def learn(self):
+        """The engine of a run to the present end."""
+        learner = self.learner
+        learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
+        try:
+            return learner.until_end().engine
+        finally:
+            learner.store.close()
+
+    def publish(self, rows):
+        for row in rows:
+            self.published += 1
+            timed = row | {"event_time_ms": 1_600_000_000_000 + 60_000 * self.published}
+            self.learner.log.append(INTERACTIONS, 0, orjson.dumps(timed), b"k")
+
+    def command(self, action):
+        self.learner.log.append(CONTROL, 0, command(action), b"default")
+
+    def told(self):
+        return [
+            DriftEvent.FromString(record.value)
+            for record in self.learner.log.read(DRIFT)
+            if dict(record.headers)["ce-type"] == b"livefactor.v1.DriftEvent"
+        ]
+
+    def agrees(self):
+        """Whether a replay comes to the same state, which would not decide anything by itself."""
+        source = MemorySource(self.learner.log, (INTERACTIONS, CONTROL))
+        undecided = DriftConfig(enabled=False)
+        settings = self.learner.settings.model_copy(update={"drift": undecided})
+        return verify(settings, source, self.directory / "scratch").agrees
+
+
+def half_renamed():
+    """One of two producers has renamed its fields: every second event of the fault."""
+    rows = likes_by_taste(BEFORE + FAULT + AFTER, users=100, items=60, tastes=3)
+    renamed = plant(rows, "rename-fields", slice(BEFORE, BEFORE + FAULT), 1)
+    faulty = range(BEFORE, BEFORE + FAULT, 2)
+    return [renamed[n] if n in faulty else row for n, row in enumerate(rows)]
+
+
+ROWS = half_renamed()
+
+
+def test_learning_pauses_at_the_alarm_until_it_is_resumed_and_over_restarts(tmp_path):
+    place = Place(tmp_path)
+    place.publish(ROWS[: BEFORE + FAULT])
+    engine = place.learn()
+    [event] = place.told()
+    assert event.reason == "records_rejected"
+    assert event.message.endswith("nothing is learnt until `livefactor control resume`")
+    assert engine.control.paused == "records_rejected"
+    paused_at = engine.model.clock
+    assert BEFORE < paused_at < BEFORE + FAULT // 2
+    place.publish(ROWS[BEFORE + FAULT :])
+    engine = place.learn()
+    assert (engine.control.paused, engine.model.clock) == ("records_rejected", paused_at)
+    assert engine.model.inputs.added > paused_at, "what is not learnt is still measured"
+    place.command(COMMAND_ACTION_RESUME)
+    place.publish(ROWS[:BATCH])
+    engine = place.learn()
+    assert (engine.control.paused, engine.model.clock) == ("", paused_at + BATCH)
+    assert len(place.told()) == 1
+    assert place.agrees()
+
+
+def test_it_goes_on_by_itself_once_the_cause_is_gone_if_it_may(tmp_path):
+    place = Place(tmp_path, act="auto")
+    place.publish(ROWS[: BEFORE + FAULT])
+    engine = place.learn()
+    [event] = place.told()
+    assert event.message.endswith("nothing is learnt until this is over")
+    paused_at = engine.model.clock
+    assert engine.control.paused == "records_rejected"
+    place.publish(ROWS[BEFORE + FAULT :])
+    engine = place.learn()
+    assert engine.control.paused == ""
+    assert AFTER - 400 <= engine.model.clock - paused_at < AFTER
+    assert place.agrees()
+
+
+@pytest.mark.parametrize("act", ["tell", "auto"])
+def test_who_resumes_in_the_middle_of_it_is_obeyed(tmp_path, act):
+    place = Place(tmp_path, act)
+    place.publish(ROWS[: BEFORE + FAULT])
+    assert place.learn().control.paused
+    place.command(COMMAND_ACTION_RESUME)
+    place.publish(ROWS[BEFORE : BEFORE + FAULT])
+    assert place.learn().control.paused == ""
+    assert len(place.told()) == 1
+
+
+def test_a_command_to_freeze_outlives_a_pause(tmp_path):
+    place = Place(tmp_path, act="auto")
+    place.publish(ROWS[: BEFORE + FAULT])
+    place.command(COMMAND_ACTION_FREEZE)
+    clock = place.learn().model.clock
+    place.publish(ROWS[BEFORE + FAULT :])
+    engine = place.learn()
+    assert (engine.control.paused, engine.control.frozen, engine.model.clock) == ("", True, clock)
+
+
+def test_a_pushed_item_pauses_too(tmp_path):
+    place = Place(tmp_path)
+    place.publish(plant(likes_by_taste(5_400, 300, 120, 6), "pump-item", slice(4_800, 5_400), 3))
+    engine = place.learn()
+    assert "item_pumped" in {event.reason for event in place.told()}
+    assert engine.control.paused == "item_pumped"
+    assert engine.model.clock < 5_400
+    assert place.agrees()
+
+
+def test_no_version_is_kept_to_compare_with_while_nothing_is_learnt(tmp_path):
+    """Those from before the fault would have to make room for it."""
+    place = Place(tmp_path)
+    rows = likes_by_taste(5_000, users=300, items=120, tastes=6)
+    place.publish(plant(rows, "rename-fields", slice(4_600, 5_000), 1))
+    assert place.learn().control.paused
+    versions = place.directory / "state" / "versions"
+    before = sorted(path.name for path in versions.iterdir())
+    assert before
+    place.publish(rows)
+    engine = place.learn()
+    assert engine.control.paused
+    assert engine.model.evidence.added > 2 * 4_096
+    assert sorted(path.name for path in versions.iterdir()) == before
