@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 import pytest
 from crash_log import TopicReader
-from crash_process import wait_for
 from kafka_broker import KafkaBroker
 from learn_process import LearnProcess, outbox_of
 from scorer_process import ScorerProcess
@@ -43,7 +42,6 @@ def sections_for(broker: KafkaBroker, folder: Path, url: str) -> dict[str, Mappi
         "learning": {"rank": 4, "batch_records_max": 100},
         "prequential": {"sample_every": 1, "work_max": 10**9},
         "ranking": {"repeats": True},
-        # One event: whether a version was there to compare with is a matter of when it was loaded.
         "drift": {"webhooks": {"ops": {"url": url}}, "cool_down_ms": 10**12},
     }
 
@@ -89,24 +87,22 @@ def test_a_fault_is_told_to_all_once_though_the_learner_is_killed_in_between(
                 said = learner.wait_for_line("hindered", f"topic {topics['drift']} was not taken")
                 assert "run `livefactor topics create`" in said["problem"]
                 assert learner.stop(how=signal.SIGKILL) == -signal.SIGKILL
-                kept = [
-                    DriftEvent.FromString(record.value or b"") for record in outbox_of(tmp_path / "store")
-                ]
-                assert kept == [first, first]
+                kept = outbox_of(tmp_path / "store")[:2]
+                assert [DriftEvent.FromString(record.value or b"") for record in kept] == [first, first]
                 server.answer(Answer())
-                with LearnProcess(sections, tmp_path) as again:
+                with LearnProcess(sections, tmp_path, "--until-end") as again:
                     again.wait_for_line("hindered", "run `livefactor topics create`")
                     created = create_topics(sections["kafka"], TopicsConfig(**topics))
                     assert (topics["drift"], "created") in created
-                    wait_for(lambda: not outbox_of(tmp_path / "store"), "an empty outbox", WAIT_S)
-                    assert again.stop() == 0, again.said()
+                    assert again.wait() == 0, again.said()
+                with closing(TopicReader(broker.bootstrap, topics["drift"])) as reader:
+                    on_topic = [DriftEvent.FromString(record.value or b"") for record in reader.read()]
+                assert on_topic == [first, *(told.get(timeout=WAIT_S) for _ in on_topic[1:])]
                 assert told.empty()
-        ids = [server.came.get_nowait().headers["webhook-id"] for _ in range(server.came.qsize())]
-    with closing(TopicReader(broker.bootstrap, topics["drift"])) as reader:
-        [record] = reader.read()
-    on_topic = DriftEvent.FromString(record.value or b"")
-    assert on_topic == first
+        posted = [server.came.get_nowait().headers["webhook-id"] for _ in range(server.came.qsize())]
+    # Whether a version was there to compare with, and so harm to be told of too, is a matter of moments.
+    assert [event.reason for event in on_topic[1:]] in ([], ["updates_do_harm"])
     assert (first.reason, first.action) == ("taste_lost", DRIFT_ACTION_RETRAIN)
     assert abs(first.positions[0].offset - BEFORE) < 60
     assert refused.headers["webhook-id"] == first.id
-    assert set(ids) == {first.id}
+    assert set(posted) == {event.id for event in on_topic}

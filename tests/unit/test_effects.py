@@ -61,7 +61,7 @@ def test_what_all_topics_do_is_one_commit() -> None:
     assert report.counts == Counts(events=4, frozen=1, rejected=1, key_mismatches=1), (
         "commands come first, wherever they stand"
     )
-    assert (head.memo["prices"], head.memo["control"]) == (b"3", b'{"frozen":true}')
+    assert (head.memo["prices"], head.memo["control"]) == (b"3", b'{"frozen":true,"paused":""}')
     assert [record.topic for _, record in engine.store.outbox()] == [
         engine.settings.topics.drift,
         engine.settings.topics.dlq,

@@ -10,9 +10,9 @@ from collections import Counter
 import numpy as np
 import orjson
 import pytest
-from pipeline import DLQ, INTERACTIONS, batch, event, small_settings
+from pipeline import CONTROL, DLQ, INTERACTIONS, Feed, batch, command, event, small_settings
 
-from protos.events_pb2 import Interaction
+from protos.events_pb2 import COMMAND_ACTION_RESUME, Interaction
 from state.memory import MemoryStore
 from stream.engine import Engine
 from stream.events import Records
@@ -142,6 +142,8 @@ def test_no_record_ends_the_learner(feedback: str) -> None:
         if letters:
             sent_through = letters[-1][0]
             store.acknowledge([number for number, _ in letters])
+        if engine.control.paused:
+            engine.process([Feed(CONTROL, first)(command(COMMAND_ACTION_RESUME))])
     assert codes["decoder_failed"] == 0, f"FUZZ_SEED={SEED}: {codes}"
     assert np.isfinite(engine.model.users.vectors).all()
     assert np.isfinite(engine.model.items.vectors).all()
