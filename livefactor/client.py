@@ -202,11 +202,7 @@ class Client:
 
     def drift_events(self, *, timeout_s: float = 5.0) -> list[events_pb2.DriftEvent]:
         """The latest drift events that the store keeps, oldest first. Raises ScorerError."""
-        self._require_own_process()
-        try:
-            return list(self._drift.List(drift_pb2.ListDriftRequest(), timeout=timeout_s).events)
-        except grpc.RpcError as error:
-            raise self._error_of(error) from error
+        return list(self._ask(self._drift.List, drift_pb2.ListDriftRequest(), timeout_s).events)
 
     def watch_drift(
         self, after_id: str | None = None, *, actions: Iterable[str] = (), min_severity: str = "info"
@@ -240,7 +236,6 @@ class Client:
                 request.after_id = after_id
                 for event in self._drift.Watch(request):
                     pause_s, said, after_id = AGAIN_FIRST_S, "", event.id or after_id
-                    request.after_id = after_id
                     yield event
             except grpc.RpcError as error:
                 if self._closed.is_set():
@@ -285,10 +280,14 @@ class Client:
         timeout_s: float,
     ) -> Any:
         """The reply to a request, which gets the demands that all calls have."""
-        self._require_own_process()
         request.min_position.extend(_to_wire(min_position))
         if max_staleness_ms is not None:
             request.max_staleness_ms = max_staleness_ms
+        return self._ask(method, request, timeout_s)
+
+    def _ask(self, method: Any, request: Any, timeout_s: float) -> Any:
+        """The reply to a request. Raises ScorerError."""
+        self._require_own_process()
         try:
             return method(request, timeout=timeout_s)
         except grpc.RpcError as error:

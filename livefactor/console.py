@@ -44,8 +44,7 @@ def print_json(value: object) -> None:
 
 def print_line(value: Mapping[str, object] | Sequence[object]) -> None:
     """One line at once, of a stream of them: a JSON document, or cells between tabs."""
-    text = _json_text(value, 0) if isinstance(value, Mapping) else "\t".join(map(_plain, value))
-    print(text, flush=True)
+    print(_json_text(value, 0) if isinstance(value, Mapping) else _tabbed(value), flush=True)
 
 
 def _json_text(value: object, option: int) -> str:
@@ -57,7 +56,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     """A table for a person; otherwise lines of tab-separated values under a line of column names."""
     if not person_watches():
         for line in (columns, *rows):
-            print_line(line)
+            print(_tabbed(line))
         return
     from rich.console import Console
     from rich.markup import escape
@@ -80,6 +79,10 @@ def print_fields(fields: Mapping[str, object]) -> None:
 def note(text: str) -> None:
     """A line for the operator on standard error, which never disturbs data on standard output."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def _tabbed(cells: Sequence[object]) -> str:
+    return "\t".join(map(_plain, cells))
 
 
 def _plain(cell: object) -> str:

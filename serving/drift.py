@@ -18,7 +18,7 @@ from protos.drift_pb2 import ListDriftRequest, ListDriftResponse, WatchDriftRequ
 from protos.events_pb2 import DriftEvent, DriftEvents
 from serving.cursor import HEARTBEAT, Cursor, selected
 from serving.refresh import Follower
-from serving.rpc import Context, refuse, stream, unary
+from serving.rpc import Context, loaded, refuse, stream, unary
 from state.store import DRIFT_EVENTS_MEMO
 
 SERVICE_NAME = "livefactor.v1.Drift"
@@ -27,19 +27,17 @@ HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS = 100, 3_600_000
 
 
 class DriftFeed:
-    """The latest drift events of the store that is followed, for any number of watchers."""
+    """The latest drift events of the store that is followed, for any number of watchers.
+
+    `changed` is set when something happens from now on: other events are kept, or the feed is `closed`.
+    """
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
         self._packed = b""
-        self._changed = asyncio.Event()
+        self.changed = asyncio.Event()
         self.kept = DriftEvents()
         self.closed = False
-
-    @property
-    def changed(self) -> asyncio.Event:
-        """Set when something happens from now on: other events are kept, or the feed is closed."""
-        return self._changed
 
     async def follow(self) -> None:
         """Look after each refresh, for ever."""
@@ -61,7 +59,7 @@ class DriftFeed:
         self._ring()
 
     def _ring(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
+        changed, self.changed = self.changed, asyncio.Event()
         changed.set()
 
 
@@ -126,8 +124,6 @@ class DriftService:
         await refuse(context, grpc.StatusCode.UNAVAILABLE, message)
 
     async def _require_events(self, context: Context) -> None:
-        """Refuse before any model has been loaded."""
-        if self._follower.replica is None:
-            message = f"no model has been loaded yet: {self._follower.problem}"
-            await refuse(context, grpc.StatusCode.UNAVAILABLE, message)
+        """Refuse before any model has been loaded; else know the events of the one that is there."""
+        await loaded(self._follower, context)
         self._feed.look()

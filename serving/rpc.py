@@ -1,10 +1,13 @@
-"""What all services on the wire have in common: refusing, and requests that are none."""
+"""What all services on the wire have in common: refusing, a model to answer from, requests that are none."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Never, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
+
+from serving.refresh import Follower
+from serving.replica import Replica
 
 Context = grpc.aio.ServicerContext[Any, Any]
 AnyRequest = TypeVar("AnyRequest", bound=Message)
@@ -14,6 +17,15 @@ async def refuse(context: Context, code: grpc.StatusCode, message: str) -> Never
     """End the call; does not return."""
     await context.abort(code, message)
     raise AssertionError("abort does not return")
+
+
+async def loaded(follower: Follower, context: Context) -> Replica:
+    """The replica that answers now; refuses where none has been loaded yet."""
+    replica = follower.replica
+    if replica is None:
+        message = f"no model has been loaded yet: {follower.problem}"
+        await refuse(context, grpc.StatusCode.UNAVAILABLE, message)
+    return replica
 
 
 def unary(

@@ -20,7 +20,7 @@ from serving.calls import CALLS, Call, Moment, Request
 from serving.config import ServingConfig
 from serving.refresh import Follower
 from serving.replica import Replica
-from serving.rpc import Context, refuse, unary
+from serving.rpc import Context, loaded, refuse, unary
 from state.store import Head, TopicPartition
 
 SERVICE_NAME = "livefactor.v1.Scorer"
@@ -64,7 +64,7 @@ class ScorerService:
         wrong = wrong or wrong_demands(request)
         if wrong:
             await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
-        replica = await self._loaded(context)
+        replica = await loaded(self._follower, context)
         wrong = wrong_topics(
             request.min_position, {self._topic, *(topic for topic, _ in replica.head.offsets)}
         )
@@ -72,19 +72,12 @@ class ScorerService:
             await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, wrong)
         wait_s = _WAIT_MAX_S if left_s is None else left_s - min(_ANSWER_MAX_S, left_s * _ANSWER_SHARE)
         await self._wait_for(request.min_position, wait_s)
-        replica = await self._loaded(context)
+        replica = await loaded(self._follower, context)
         behind = missing_position(request.min_position, replica.head) or self._too_stale(
             request, replica.head
         )
         if behind:
             await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, behind)
-        return replica
-
-    async def _loaded(self, context: Context) -> Replica:
-        replica = self._follower.replica
-        if replica is None:
-            message = f"no model has been loaded yet: {self._follower.problem}"
-            await refuse(context, grpc.StatusCode.UNAVAILABLE, message)
         return replica
 
     async def _wait_for(self, positions: Sequence[Position], wait_s: float) -> None:

@@ -69,8 +69,12 @@ def run_learner(
     app_version = version("livefactor")
     try:
         source = open_source(settings, LEARNER_REQUEST_TIMEOUT_MS)
-        webhooks = WebhookSink(settings.drift.webhooks)
-        sink = Outgoing(KafkaSink(settings.kafka), webhooks, settings.topics.dlq, app_version)
+        sink = Outgoing(
+            KafkaSink(settings.kafka),
+            WebhookSink(settings.drift.webhooks),
+            settings.topics.dlq,
+            app_version,
+        )
         loop = Loop(
             settings,
             source,

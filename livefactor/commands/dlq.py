@@ -119,9 +119,9 @@ def _post(settings: Settings, records: "Sequence[OutboxRecord]") -> None:
     from stream.webhooks import WebhookSink
 
     deadline_s = time.monotonic() + FLUSH_TIMEOUT_MS / 1_000
-    waiting = dict(enumerate(records))
+    waiting = len(records)
     with closing(WebhookSink(settings.drift.webhooks)) as sink:
-        for record_id, record in waiting.items():
+        for record_id, record in enumerate(records):
             sink.send(record_id, record)
         while waiting:
             left_ms = int(1_000 * (deadline_s - time.monotonic()))
@@ -130,8 +130,7 @@ def _post(settings: Settings, records: "Sequence[OutboxRecord]") -> None:
                 raise WebhookError(f"{failed.record.topic}: {failed.reason}")
             if left_ms <= 0 and not taken:
                 raise WebhookError(f"not within {FLUSH_TIMEOUT_MS // 1_000} s: {sink.problem()}")
-            for record_id in taken:
-                del waiting[record_id]
+            waiting -= len(taken)
 
 
 def _of_codes(letters: "tuple[DeadLetter, ...]", codes: list[str] | None) -> "tuple[DeadLetter, ...]":

@@ -1,4 +1,4 @@
-"""Where the part of the outbox goes that is for webhooks: `stream.source.Sink` over HTTP.
+"""Where the part of the outbox goes that is for webhooks, over HTTP.
 
 Each webhook gets its events one after the other, from a task on one loop in one thread. What it does not
 take is sent again, ever more slowly; what it refuses for good, or has not taken in time, comes back with a

@@ -2,15 +2,12 @@
 
 import base64
 import json
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
-from scorer_process import REPOSITORY, lines_of
+from scorer_process import REPOSITORY, printing
 
 from protos.events_pb2 import SEVERITY_ERROR, CommandResult, DriftEvent
 from stream.cloud_events import cloud_event, webhook_destination
@@ -27,24 +24,6 @@ EVENT = DriftEvent(
 WAIT_MS = 30_000
 
 
-@contextmanager
-def subscriber(
-    *command: str, environment: Mapping[str, str] | None = None
-) -> Iterator[subprocess.Popen[str]]:
-    """One that runs until the block ends."""
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_a_consumer_of_the_topic_prints_each_event_once() -> None:
     record = cloud_event(TOPIC, "films", EVENT.id, EVENT)
     answer = cloud_event(TOPIC, "films", "c1", CommandResult(command_id="c1"))
@@ -55,8 +34,7 @@ def test_a_consumer_of_the_topic_prints_each_event_once() -> None:
                 publisher.publish(sent.topic, sent.key, sent.value, sent.headers)
             publisher.flush(WAIT_MS)
         servers = str(cluster.settings["bootstrap.servers"])
-        with subscriber(sys.executable, str(FOLDER / "topic.py"), servers) as process:
-            line = lines_of(process)
+        with printing(sys.executable, str(FOLDER / "topic.py"), servers) as line:
             assert line() == "SEVERITY_ERROR taste_lost: it lost its lead"
             assert line() == "SEVERITY_ERROR item_pumped: it is pushed"
 
@@ -67,8 +45,7 @@ def test_a_receiver_in_java_takes_what_is_signed_and_nothing_else(monkeypatch: p
         pytest.skip("NO JAVA: `java` (17 or later) is needed to run the example of a webhook's receiver")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     command = (java, str(FOLDER / "Webhook.java"), "0")
-    with subscriber(*command, environment={"WEBHOOK_SECRET": SECRET}) as process:
-        line = lines_of(process)
+    with printing(*command, environment={"WEBHOOK_SECRET": SECRET}) as line:
         url = f"http://127.0.0.1:{line().rpartition(' ')[2]}/"
         other = SECRET.replace("AAEC", "AAED")
         for secret, taken in (("", False), (other, False), (SECRET, True), (SECRET, True)):

@@ -1,8 +1,6 @@
 """Watching for drift events: a scorer process on a real store, and whoever asks it."""
 
 import json
-import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from scorer_process import REPOSITORY, ScorerProcess, lines_of, until
+from scorer_process import REPOSITORY, ScorerProcess, printing, until
 from toy_model import IDENTITY, ToyModel, state_config
 
 from livefactor import Client
@@ -267,19 +265,10 @@ def test_the_example_in_the_documentation_prints_errors(store: Store) -> None:
     store.raise_event(action=DRIFT_ACTION_WARN, severity=SEVERITY_WARNING)
     store.raise_event(message="it lost its lead", positions=[Position(topic="t", partition=2, offset=7)])
     with scorer_of(store) as scorer:
-        process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "docs" / "subscribers" / "watch.py"), scorer.address, ""],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        )
-        try:
-            line = lines_of(process)
+        example = str(REPOSITORY / "docs" / "subscribers" / "watch.py")
+        with printing(sys.executable, example, scorer.address, "") as line:
             assert line() == "taste_lost: it lost its lead"
             assert line() == "  since t/2 offset 7"
-        finally:
-            process.kill()
-            process.wait()
 
 
 def test_the_command_prints_events_as_they_come(store: Store) -> None:
@@ -293,14 +282,5 @@ def test_the_command_prints_events_as_they_come(store: Store) -> None:
             (["--action", "warn"], lambda line: line.split("\t")[1:3] == ["warning", "WARN"]),
             (["--min-severity", "error"], lambda line: "bad\\x1b[31m" in line),
         ):
-            process = subprocess.Popen(
-                [*command, *arguments, *setting],
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            )
-            try:
-                assert check(lines_of(process)())
-            finally:
-                process.kill()
-                process.wait()
+            with printing(*command, *arguments, *setting) as line:
+                assert check(line())

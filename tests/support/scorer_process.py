@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
 from types import TracebackType
@@ -55,11 +56,18 @@ def first_line(process: subprocess.Popen[str], seconds: float = START_S) -> str:
     return line
 
 
-def lines_of(process: subprocess.Popen[str]) -> Callable[[], str]:
-    """The next line a process prints, each time this is called; fails if there is none in time.
+@contextmanager
+def printing(*command: str, environment: Mapping[str, str] | None = None) -> Iterator[Callable[[], str]]:
+    """The next line a command prints, each time this is called; it fails if there is none in time.
 
-    From then on nobody else may read its output, nor close it.
+    The command, which may import our packages, runs until the block ends.
     """
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
+    )
     printed: Queue[str] = Queue()
 
     def read() -> None:
@@ -68,7 +76,11 @@ def lines_of(process: subprocess.Popen[str]) -> Callable[[], str]:
             printed.put(line.rstrip("\n"))
 
     threading.Thread(target=read, daemon=True).start()
-    return lambda: printed.get(timeout=START_S)
+    try:
+        yield lambda: printed.get(timeout=START_S)
+    finally:
+        process.kill()
+        process.wait()
 
 
 class ScorerProcess:
