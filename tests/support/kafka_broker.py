@@ -191,11 +191,25 @@ class KafkaBroker:
         """SIGSTOP: the kernel accepts connections, and nobody answers; it goes on when the block ends."""
         os.killpg(self.pid, signal.SIGSTOP)
         try:
+            self._wait_stopped()
             yield
         finally:
             if self._process is not None:
                 os.killpg(self.pid, signal.SIGCONT)
                 self.wait_ready()
+
+    def _wait_stopped(self) -> None:
+        """A signal takes each thread's next turn: until then some may still answer."""
+        threads = Path(f"/proc/{self.pid}/task")
+
+        def stopped() -> bool:
+            try:
+                facts = [(thread / "stat").read_text() for thread in threads.iterdir()]
+            except (FileNotFoundError, ProcessLookupError):  # a thread has ended meanwhile
+                return False
+            return all(each.rpartition(")")[2].split()[0] == "T" for each in facts)
+
+        self._wait(stopped, "every thread to stop")
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL if the broker has not ended after 20 s."""
