@@ -10,6 +10,7 @@ import pytest
 from crash_campaign import Campaign
 from crash_process import Learner, wait_for
 from kafka_broker import KafkaBroker
+from thread_states import is_stopped
 
 from state.errors import StoreError
 from state.rocksdb.reader import RocksReader
@@ -99,6 +100,7 @@ def test_a_stopped_learner_goes_on_where_it_was(campaign: Campaign) -> None:
         owner, waiting = (first, second) if "standing by" in second.said() else (second, first)
         wait_until_learning(campaign)
         owner.signal(signal.SIGSTOP)
+        wait_for(lambda: is_stopped(owner.pid), "every thread to stop")
         stood_at = batch_seq(campaign)
         stopped = time.monotonic()
         wait_for(lambda: time.monotonic() - stopped > STOPPED_S or not waiting.alive(), "time", STOPPED_S + 5)

@@ -18,6 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from scorer_process import ScorerProcess, first_line, spawn, until
+from thread_states import is_stopped
 from toy_model import IDENTITY, TOPIC, ToyModel, state_config
 
 from livefactor import Client
@@ -404,6 +405,7 @@ def test_the_scorer_outlives_its_learner_and_follows_the_next_one(tmp_path: Path
             assert older.item_ids == before.item_ids
             for seed in (100, 101):
                 scorer.process.send_signal(signal.SIGSTOP)
+                until(lambda: is_stopped(scorer.process.pid))
                 batch_seq = learn_again(tmp_path, seed)
                 scorer.process.send_signal(signal.SIGCONT)
                 until(lambda: stub.Recommend(request, timeout=TIMEOUT_S).meta.batch_seq == batch_seq)  # noqa: B023

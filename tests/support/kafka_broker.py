@@ -35,6 +35,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
+from thread_states import is_stopped
 
 KAFKA_VERSION = "4.1.1"
 LOG4J_VERSION = "2.24.3"
@@ -191,25 +192,12 @@ class KafkaBroker:
         """SIGSTOP: the kernel accepts connections, and nobody answers; it goes on when the block ends."""
         os.killpg(self.pid, signal.SIGSTOP)
         try:
-            self._wait_stopped()
+            self._wait(lambda: is_stopped(self.pid), "every thread to stop")
             yield
         finally:
             if self._process is not None:
                 os.killpg(self.pid, signal.SIGCONT)
                 self.wait_ready()
-
-    def _wait_stopped(self) -> None:
-        """A signal takes each thread's next turn: until then some may still answer."""
-        threads = Path(f"/proc/{self.pid}/task")
-
-        def stopped() -> bool:
-            try:
-                facts = [(thread / "stat").read_text() for thread in threads.iterdir()]
-            except (FileNotFoundError, ProcessLookupError):  # a thread has ended meanwhile
-                return False
-            return all(each.rpartition(")")[2].split()[0] == "T" for each in facts)
-
-        self._wait(stopped, "every thread to stop")
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL if the broker has not ended after 20 s."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import janitor
 import pytest
 from crash_process import REPOSITORY, wait_for
+from thread_states import states_of
 
 DEADLINE_S = 120.0
 HANGS = """
@@ -99,7 +100,4 @@ def test_this_run_has_a_janitor() -> None:
 
 def runs(process_id: int) -> bool:
     """Whether a process lives; one that has ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    return bool(states_of(process_id) - {"Z"})
