@@ -29,8 +29,21 @@ RECORD = np.dtype([*EVENT, ("version", "<i8"), ("losses", "<f4", (3,)), ("recipr
 """Micro-batch of the frozen version, 0 for none. Of live, frozen (NaN without a version) and baseline: log
 losses and reciprocal ranks."""
 
-INPUT = np.dtype([*EVENT, ("repeated", "<u1")])
-"""Whether the user had the item."""
+INPUT = np.dtype(
+    [
+        *EVENT,
+        ("repeated", "<u1"),
+        ("value", "<f4"),
+        ("weight", "<f4"),
+        ("popularity", "<f4"),
+        ("user_events", "<i4"),
+    ]
+)
+"""Whether the user had the item; the event's value, NaN for none, and its type's weight; how many times as
+many events as the mean item the item had, and how many events the user had: 0 for one that is new."""
+
+EARLIER_INPUTS = (np.dtype([*EVENT, ("repeated", "<u1")]).itemsize,)
+"""Bytes of a record before it had values and counts."""
 
 
 class Evidence(Ring):
@@ -49,7 +62,7 @@ class Inputs(Ring):
     """Events that were sampled, whether they could be compared or not, as `INPUT`."""
 
     def __init__(self) -> None:
-        super().__init__(INPUTS, INPUT, "sampled events")
+        super().__init__(INPUTS, INPUT, "sampled events", EARLIER_INPUTS)
 
 
 def stored_evidence(reader: Reader) -> Evidence:

@@ -1,5 +1,7 @@
 """The latest of what happens, as rows: a ring of records of which a micro-batch journals those it added."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,9 +19,15 @@ Entries = npt.NDArray[np.void]
 class Ring:
     """The latest `KEPT` records of one kind of row. Implements `state.kinds.Part`."""
 
-    def __init__(self, code: int, record: np.dtype[np.void], what: str) -> None:
-        """`record` is what one is made of, `what` is what people call them."""
+    def __init__(
+        self, code: int, record: np.dtype[np.void], what: str, earlier_sizes: Sequence[int] = ()
+    ) -> None:
+        """`record` is what one is made of, `what` is what people call them.
+
+        `earlier_sizes`: bytes of records of earlier programs, which are let go.
+        """
         self.code, self._record, self._what = code, record, what
+        self._earlier_sizes = earlier_sizes
         self._ring = np.zeros(KEPT, record)
         self.added = 0
         self._journalled = self._flushed = 0
@@ -60,13 +68,15 @@ class Ring:
 
     def apply(self, rows: Rows) -> None:
         """Take over stored records."""
-        if len(rows.data) != self._record.itemsize * len(rows) or (rows.ordinals >= KEPT).any():
+        sizes = np.diff(rows.bounds)
+        current = sizes == self._record.itemsize
+        if not np.isin(sizes[~current], self._earlier_sizes).all() or (rows.ordinals >= KEPT).any():
             raise StoreCorruptError(
                 f"{len(rows)} records of {self._what} have {len(rows.data)} bytes, not "
                 f"{self._record.itemsize} each: the store is damaged or newer than the program; "
                 "restore a checkpoint or use the version that wrote it"
             )
-        records = rows.data.view(self._record)
+        records = rows.data[np.repeat(current, sizes)].view(self._record)
         # Not where the row is: an earlier program may have kept fewer.
         self._ring[records["number"] % KEPT] = records
         self.added = self._journalled = int(self._ring["number"].max())

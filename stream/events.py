@@ -182,15 +182,17 @@ class Learnable(NamedTuple):
 
 
 class Origins(NamedTuple):
-    """Names of events that last.
+    """What there is to know of events beside what is learnt of them.
 
-    Ordinals of their `users` uint32 [n], and where their records are in the log: `partitions` int32 [n],
-    `offsets` int64 [n].
+    Ordinals of their `users` uint32 [n], which last; where their records are in the log: `partitions` int32
+    [n], `offsets` int64 [n]; their own `values` float32 [n], NaN for none; `weights` float32 [n] of types.
     """
 
     users: U32
     partitions: I32
     offsets: I64
+    values: F32
+    weights: F32
 
 
 @dataclass(frozen=True, slots=True, eq=False)

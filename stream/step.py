@@ -225,7 +225,13 @@ def _origins(model: Model, records: Records, interactions: Interactions, users: 
     """Of the interactions `keep` int64 [n]; `users` are slots of all interactions' users."""
     record = interactions.record[keep]
     ordinals = model.users.index.ordinals[users[keep]]
-    return Origins(ordinals, records.partitions[record], records.offsets[record])
+    return Origins(
+        ordinals,
+        records.partitions[record],
+        records.offsets[record],
+        interactions.value[keep],
+        interactions.weight[keep],
+    )
 
 
 def _kept(events: Learnable, walked: Walked) -> Learnable:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from protos.events_pb2 import DriftEvent
 
 EVENT_COLUMNS = ("time", "severity", "action", "reason", "message", "id")
+SHIFT_COLUMNS = ("inputs", "median before", "median", "stability index", "Jensen-Shannon")
 
 app = typer.Typer(help="Whether the model goes wrong: windows of losses, and alarms.", no_args_is_help=True)
 
@@ -44,10 +45,11 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
 
     All three judge the same sampled events before they are learnt, among the items known to all. In each
     window a user counts once. Of the latest sampled events: the share of the most frequent item, and of those
-    whose users had the item already.
+    whose users had the item already; and how they differ from those before.
     """
     from state.evidence import stored_evidence, stored_inputs
     from state.store import DRIFT_MEMO
+    from stream.drift.histograms import QUANTITIES, shift_of
     from stream.drift.series import concentration
     from stream.drift.windows import WINDOW_EVENTS, windows_of
 
@@ -58,7 +60,9 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     alarms = orjson.loads(memo.get(DRIFT_MEMO, b"{}"))
     version = int(records["version"][-1]) if len(records) else 0
     windows = windows_of(records)
-    sampled = inputs.latest()[-WINDOW_EVENTS:]
+    latest = inputs.latest()
+    earlier, sampled = latest[:-WINDOW_EVENTS], latest[-WINDOW_EVENTS:]
+    shifts = [shift_of(name, earlier, sampled) for name in QUANTITIES if len(earlier) > 1]
     top_share, repeated = concentration(sampled).tolist() if len(sampled) else (None, None)
     facts: dict[str, object] = {
         "sampled": inputs.added,
@@ -69,7 +73,9 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
         "alarm": any(alarms.get(name, {}).get("standing") for name in ("losses", "inputs", "rejects")),
     }
     if as_json:
-        print_json({**facts, "windows": [asdict(window) for window in windows]})
+        facts["inputs"] = [shift._asdict() for shift in shifts]
+        facts["windows"] = [asdict(window) for window in windows]
+        print_json(facts)
         return
     print_fields(facts)
     columns = ("window", "from", "to", "events", "users", "model", "log loss", "reciprocal rank")
@@ -88,6 +94,8 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
         for name, model in window.models.items()
     ]
     print_table(columns, rows)
+    if shifts:
+        print_table(SHIFT_COLUMNS, shifts)
 
 
 @app.command("list")

@@ -2,31 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from state.arrays import F64
-from state.evidence import Evidence, Inputs
 from state.ring import KEPT, Entries, Ring
 from stream.config import DriftConfig
-from stream.drift.decision import Observed, Verdict, decide, decide_inputs
-from stream.drift.series import (
-    OF_BASELINE,
-    OF_LIVE,
-    REPEATED,
-    SKILL,
-    STEP_EVENTS,
-    TOP_SHARE,
-    Series,
-    concentration,
-    mean_losses,
-    top_item,
-)
-from stream.drift.significance import block_test, paired_test
+from stream.drift.decision import Verdict
+from stream.drift.series import STEP_EVENTS, Series
+from stream.drift.significance import block_test
 from stream.drift.windows import WINDOW_EVENTS
-from stream.walk.values import BASELINE, FROZEN, LIVE
 
 WARM_UP = 1_000
 """A model's first compared events, in which it learns the most, are nobody's reference."""
@@ -39,12 +25,6 @@ LIMIT_MAX, LIMIT_MIN = 1e-3, 1e-9
 
 CLEARED = 0.05
 """p-value at which an alarm ends: far above what raises it, so that it does not flicker."""
-
-EFFECT_MIN = 0.1
-"""Nats by which a log loss must be worse, however sure that is."""
-
-TOP_SHARE_MIN = 0.1
-"""Share of a window that one item may have."""
 
 STRETCHES_KEPT = 20
 """Latest stretches between alarms that are a reference."""
@@ -85,7 +65,8 @@ class Alarm(ABC):
     """At most one alarm at a time. Windows that end at every `STEP_EVENTS` are tested, once each.
 
     From when it began to its end nothing is part of the reference. It ends when the current window is like
-    those of the reference again, or after `NEW_NORMAL` events, which are the reference then.
+    those of the reference again, or after `NEW_NORMAL` events, which are the reference then. `latest` is the
+    p-value of the last window, of what other alarms want to know.
     """
 
     def __init__(self, ring: Ring, series: Series, config: DriftConfig) -> None:
@@ -95,6 +76,7 @@ class Alarm(ABC):
         self._stable_after = WARM_UP
         self._last = Last(0, NOTHING)
         self.standing: Standing | None = None
+        self.latest = 1.0
 
     def advance(self) -> Iterator[Raised]:
         """Test what has been added since; the alarms that it raises."""
@@ -112,6 +94,7 @@ class Alarm(ABC):
             "stable_after": self._stable_after,
             "last": list(self._last),
             "standing": list(self.standing) if self.standing else None,
+            "latest": self.latest,
         }
 
     def restore(self, packed: dict[str, Any]) -> None:
@@ -120,6 +103,7 @@ class Alarm(ABC):
             self._tested = self._ring.added
             return
         self._tested, self._stable_after = packed["tested"], packed["stable_after"]
+        self.latest = packed["latest"]
         self._stable = [(after, through) for after, through in packed["stable"]]
         time_ms, gravity = packed["last"]
         self._last = Last(time_ms, tuple(gravity))
@@ -128,10 +112,10 @@ class Alarm(ABC):
             self.standing = Standing(since, tuple(gravity))
 
     @abstractmethod
-    def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None]:
+    def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None] | None:
         """What comes of the window that ends there, by the p-value that is the limit: the lower, the less.
 
-        `reference` are the measures of the windows before: float64 [windows, columns].
+        None if nobody can tell. `reference` float64 [windows, columns] are measures of the windows before.
         """
 
     @abstractmethod
@@ -144,6 +128,8 @@ class Alarm(ABC):
         stable = [*self._stable, (self._stable_after, through)]
         measured = np.concatenate([self._series.within(*stretch) for stretch in stable])
         judge = self._judge(end, measured)
+        if judge is None:
+            return None
         if standing and judge(CLEARED) is None:
             self._stable = stable[-STRETCHES_KEPT:]
             self._stable_after, self.standing = end, None
@@ -175,79 +161,9 @@ class Alarm(ABC):
         return 1.0 if np.isnan(found) or current - before.mean() < effect_min else found
 
 
-class LossAlarm(Alarm):
-    """Whether the losses of the models say that something is wrong. `skill`: p-value of the latest window."""
-
-    def __init__(self, evidence: Evidence, config: DriftConfig) -> None:
-        super().__init__(evidence, Series(evidence, mean_losses, 3), config)
-        self.skill = 1.0
-
-    def pack(self) -> dict[str, Any]:
-        """See `Alarm`."""
-        return {**super().pack(), "skill": self.skill}
-
-    def restore(self, packed: dict[str, Any]) -> None:
-        """See `Alarm`."""
-        super().restore(packed)
-        self.skill = packed.get("skill", 1.0)
-
-    def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None]:
-        self.skill, live, baseline = (
-            self._p_value(end, reference, column, EFFECT_MIN) for column in (SKILL, OF_LIVE, OF_BASELINE)
-        )
-        return partial(decide, Observed(self.skill, live, baseline, self._harm(end)))
-
-    def _harm(self, end: int) -> float:
-        """The larger of the p-values of this window and the one before it, so that it must last."""
-        middle = end - WINDOW_EVENTS
-        return max(
-            _above_frozen(self._ring.between(middle, end)),
-            _above_frozen(self._ring.between(middle - WINDOW_EVENTS, middle)),
-        )
-
-    def _change_point(self, end: int, reference: F64) -> int:
-        """Where the cumulative sum of skill turns (Page 1954)."""
-        records = self._ring.between(end - 2 * WINDOW_EVENTS, end)
-        losses = records["losses"].astype(np.float64)
-        sums = np.cumsum(losses[:, LIVE] - losses[:, BASELINE] - reference[:, SKILL].mean())
-        return int(records["number"][np.argmin(sums)])
-
-
-class InputAlarm(Alarm):
-    """Whether one item takes so much of the events that it cannot be people's choice.
-
-    Items become popular at once by themselves, up to two thirds of a window. So it takes a second sign: users
-    get what they had already, or the model loses its lead, of which `losses` know.
-    """
-
-    def __init__(self, inputs: Inputs, losses: LossAlarm, config: DriftConfig) -> None:
-        super().__init__(inputs, Series(inputs, concentration, 2), config)
-        self._losses = losses
-
-    def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None]:
-        enough = self._series.at(end)[TOP_SHARE] >= TOP_SHARE_MIN
-        share = self._p_value(end, reference, TOP_SHARE, 0.0) if enough else 1.0
-        repeated = self._p_value(end, reference, REPEATED, 0.0)
-        return partial(decide_inputs, share, repeated, self._losses.skill)
-
-    def _change_point(self, end: int, reference: F64) -> int:
-        """Before the first event of the window with the item."""
-        records = self._ring.between(end - WINDOW_EVENTS, end)
-        item, _ = top_item(records)
-        return int(records["number"][records["item"] == item][0]) - 1
-
-
 def limit(reference: Entries, false_alarms_per_month: float) -> float:
     """The p-value that raises an alarm so seldom, at the pace of these records, at least one."""
     begin_ms, end_ms = np.quantile(reference["time_ms"], [0.05, 0.95])
     windows_per_ms = 0.9 * len(reference) / WINDOW_EVENTS / max(end_ms - begin_ms, 1.0)
     seldom = false_alarms_per_month / (windows_per_ms * MONTH_MS)
     return float(min(max(seldom, LIMIT_MIN), LIMIT_MAX))
-
-
-def _above_frozen(records: Entries) -> float:
-    losses = records["losses"].astype(np.float64)
-    differences = losses[:, LIVE] - losses[:, FROZEN]
-    if np.nan_to_num(differences).sum() < EFFECT_MIN * len(records):
-        return 1.0
-    return paired_test(records["user"].astype(np.int64), differences)

@@ -14,6 +14,7 @@ from state.ring import Entries
 from state.store import VersionId
 from stream.drift.alarm import Raised
 from stream.drift.decision import Verdict
+from stream.drift.histograms import shift_of
 from stream.drift.rejects import Rejects
 from stream.drift.series import top_item
 from stream.drift.windows import WINDOW_EVENTS, Window, window_of
@@ -25,8 +26,9 @@ SAMPLES = 20
 SENTENCES: Mapping[str, str] = {
     "updates_do_harm": "the model is worse than version {version} with the same histories "
     "(log loss {live} against {frozen}): what was learnt since does harm; go back to that version",
-    "everything_collapsed": "the model and plain popularity both fail (log loss {live_before} -> {live}, "
-    "popularity {baseline_before} -> {baseline}): items may have got other ids; retrain from where it began",
+    "everything_collapsed": "the model lost its lead, and what was popular is no longer (log loss "
+    "{live_before} -> {live}, popularity {baseline_before} -> {baseline}): items may have got other ids; "
+    "retrain from where it began",
     "taste_lost": "the model lost its lead over plain popularity (log loss {live_before} -> {live}, "
     "popularity {baseline_before} -> {baseline}): events may be joined with the wrong users or items; "
     "retrain from where it began",
@@ -83,6 +85,25 @@ def announce_item(raised: Raised, inputs: Inputs, place: Place) -> DriftEvent:
     return event
 
 
+def announce_shift(raised: Raised, name: str, inputs: Inputs, place: Place) -> DriftEvent:
+    """The event of an alarm about one of `histograms.QUANTITIES`."""
+    verdict, since, end, reference = raised
+    records = inputs.between(end - WINDOW_EVENTS, end)
+    shift = shift_of(name, reference, records)
+    medians = [
+        "none" if median is None else f"{median:.3g}" for median in (shift.median_before, shift.median)
+    ]
+    event = _event_of(verdict, place, int(records["time_ms"].max()), end, name)
+    event.message = (
+        f"the latest events differ from those before in {name} (median {medians[0]} -> {medians[1]}, "
+        f"stability index {shift.stability_index:.2f}, Jensen-Shannon distance {shift.distance:.2f}): see "
+        "whether that was meant"
+    )
+    event.segment = name
+    event.positions.extend(_beginnings(inputs.between(since, end), place.topic))
+    return event
+
+
 def announce_rejects(verdict: Verdict, rejects: Rejects, time_ms: int, place: Place) -> DriftEvent:
     """The event of an alarm about rejected records, the latest of them from this time."""
     event = _event_of(verdict, place, time_ms, 0)
@@ -107,10 +128,13 @@ def fields_of(event: DriftEvent) -> dict[str, object]:
     return MessageToDict(event, preserving_proto_field_name=True)
 
 
-def _event_of(verdict: Verdict, place: Place, time_ms: int, end: int) -> DriftEvent:
-    """The event of a verdict on what was seen up to the `end`, without evidence."""
+def _event_of(verdict: Verdict, place: Place, time_ms: int, end: int, about: str = "") -> DriftEvent:
+    """The event of a verdict on what was seen up to the `end`, without evidence.
+
+    `about` tells apart what one detector has to say of the same records.
+    """
     generation, batch_seq = place.here
-    identity = f"{place.model}/{generation}/{batch_seq}/{verdict.detector}/{end}"
+    identity = f"{place.model}/{generation}/{batch_seq}/{verdict.detector}{about}/{end}"
     return DriftEvent(
         id=hashlib.sha256(identity.encode()).hexdigest()[:32],
         time_ms=time_ms,

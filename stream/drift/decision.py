@@ -7,15 +7,15 @@ from protos.events_pb2 import (
     DRIFT_ACTION_ROLLBACK,
     DRIFT_ACTION_WARN,
     SEVERITY_ERROR,
+    SEVERITY_INFO,
     SEVERITY_WARNING,
 )
 
 BESIDE = 0.005
 """p-value below which the baseline got worse too, where the live model surely did."""
 
-SECOND_SIGN = 0.01
+SECOND_SIGN = 0.05
 """p-value below which the model's lead is in doubt, where something else surely changed."""
-
 
 PAUSING = frozenset({"item_pumped", "records_rejected"})
 """Reasons for which nothing more is learnt, since events themselves are not to be trusted."""
@@ -25,13 +25,15 @@ class Observed(NamedTuple):
     """p-values of one window, 1 or NaN where a test has too little to go by.
 
     `skill`: log loss of the live model less that of the baseline, `live` and `baseline`: their log losses,
-    against the windows before; `harm`: log loss of the live model above that of the frozen one.
+    against the windows before; `harm`: log loss of the live model above that of the frozen one; `moved`:
+    events about items that are less or more popular than before.
     """
 
     skill: float
     live: float
     baseline: float
     harm: float
+    moved: float
 
 
 class Verdict(NamedTuple):
@@ -51,11 +53,14 @@ class Verdict(NamedTuple):
 
 def decide(observed: Observed, limit: float) -> Verdict | None:
     """The first row that fits, if any; `limit` is the p-value below which something has changed."""
-    skill, live, baseline, harm = observed
+    skill, live, baseline, harm, moved = observed
     if harm < limit:
         return Verdict("updates_do_harm", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "paired_test", harm)
-    if skill < limit and baseline < BESIDE:
-        return Verdict("everything_collapsed", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", skill)
+    if (skill < limit and baseline < BESIDE) or (
+        moved < limit and skill < SECOND_SIGN and baseline < SECOND_SIGN
+    ):
+        p_value = min(skill, moved)
+        return Verdict("everything_collapsed", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", p_value)
     if skill < limit:
         return Verdict("taste_lost", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", skill)
     if live < limit and baseline < limit:
@@ -67,4 +72,12 @@ def decide_inputs(share: float, repeated: float, skill: float, limit: float) -> 
     """On p-values of the share of one item, of the share of repeats, and of the model's lead."""
     if share < limit and (repeated < limit or skill < SECOND_SIGN):
         return Verdict("item_pumped", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "block_test", share)
+    return None
+
+
+def decide_shift(now: float, earlier: float, limit: float) -> Verdict | None:
+    """On p-values of one of the quantities of events, of two windows in a row."""
+    moved = max(now, earlier)
+    if moved < limit:
+        return Verdict("inputs_moved", DRIFT_ACTION_WARN, SEVERITY_INFO, "jensen_shannon", moved)
     return None

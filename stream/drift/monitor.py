@@ -13,17 +13,20 @@ from state.ring import Entries
 from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, VersionId
 from stream.cloud_events import cloud_event, webhook_destination
 from stream.config import LearnerSettings
-from stream.drift.alarm import InputAlarm, LossAlarm
-from stream.drift.announcement import Place, announce, announce_item, announce_rejects
+from stream.drift.announcement import Place, announce, announce_item, announce_rejects, announce_shift
 from stream.drift.decision import PAUSING
 from stream.drift.frozen import first_comparison, no_comparison
+from stream.drift.histograms import QUANTITIES
+from stream.drift.input_alarm import InputAlarm
+from stream.drift.loss_alarm import LossAlarm
 from stream.drift.rejects import Rejects
+from stream.drift.shift_alarm import ShiftAlarm
 from stream.effects import Effects
 from stream.evaluation.prequential import Prequential
 from stream.events import Learnable, Origins, Records, Rejected
 from stream.walk.values import LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
 
-FORMAT = 1
+FORMAT = 2
 """Of the packed memo."""
 
 EVENTS_KEPT = 50
@@ -51,10 +54,11 @@ class Monitor:
     ) -> None:
         self._prequential, self._model, self._evidence = prequential, model, model.evidence
         self._settings, self._generation = settings, generation
-        self._losses = LossAlarm(model.evidence, settings.drift)
+        self._shifts = {name: ShiftAlarm(model.inputs, name, settings.drift) for name in QUANTITIES}
+        self._losses = LossAlarm(model.evidence, self._shifts["item popularity"], settings.drift)
         self._inputs = InputAlarm(model.inputs, self._losses, settings.drift)
         self._sampled: I64 = np.zeros(0, np.int64)
-        self._repeated: Mask = np.zeros(0, np.bool_)
+        self._inputs_next: Entries = np.zeros(0, INPUT)
         self._rejects = Rejects()
         self.events: tuple[DriftEvent, ...] = ()
         self._raised_count = 0
@@ -84,7 +88,7 @@ class Monitor:
         chosen = self._prequential.sample(model, events)
         if self._settings.drift.enabled:
             self._sampled = np.flatnonzero(chosen)
-            self._repeated = _repeated(model, events, self._sampled)
+            self._inputs_next = _as_known(model, events, self._sampled)
         return chosen
 
     def record(
@@ -93,12 +97,15 @@ class Monitor:
         """Add what came of a batch to the measurements and to the evidence."""
         self._prequential.record(walked, predictions, learnt)
         if self._settings.drift.enabled:
-            inputs = _entries(INPUT, self._sampled, events, origins)
-            inputs["repeated"] = self._repeated
+            inputs = self._inputs_next
+            _identify(inputs, self._sampled, events, origins)
+            inputs["value"] = origins.values[self._sampled]
+            inputs["weight"] = origins.weights[self._sampled]
             self._model.inputs.add(inputs)
         if self.compares:
             compared = np.flatnonzero(~np.isnan(walked.compared[:, 0, LOSS]))
-            records = _entries(RECORD, compared, events, origins)
+            records = np.zeros(len(compared), RECORD)
+            _identify(records, compared, events, origins)
             records["version"] = self.version
             records["losses"] = walked.compared[compared, :, LOSS]
             records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
@@ -127,6 +134,7 @@ class Monitor:
             "calibrations": self.comparison.calibrations.tolist(),
             "losses": self._losses.pack(),
             "inputs": self._inputs.pack(),
+            "shifts": {name: alarm.pack() for name, alarm in self._shifts.items()},
             "rejects": self._rejects.pack(),
         }
         memos[DRIFT_MEMO] = orjson.dumps(memo)
@@ -146,6 +154,9 @@ class Monitor:
 
     def _raise(self, place: Place, records: Records, rejected: Sequence[Rejected]) -> Iterator[DriftEvent]:
         frozen = VersionId(self._generation, self.version) if self.version else None
+        for name, alarm in self._shifts.items():
+            for raised in alarm.advance():
+                yield announce_shift(raised, name, self._model.inputs, place)
         for raised in self._losses.advance():
             yield announce(raised, self._evidence, frozen, place)
         for raised in self._inputs.advance():
@@ -164,22 +175,34 @@ class Monitor:
         if PREQUENTIAL_MEMO in memos:
             self._prequential.restore(memos[PREQUENTIAL_MEMO])
         stored = orjson.loads(memos.get(DRIFT_MEMO, b"{}"))
-        if self.compares and stored.get("format") == FORMAT:
+        if stored.get("format") != FORMAT:
+            stored = {}
+        if self.compares and stored:
             self.comparison.calibrations[:] = np.array(stored["calibrations"], np.float64)
         self._losses.restore(stored.get("losses", {}))
         self._inputs.restore(stored.get("inputs", {}))
-        if "rejects" in stored:
+        for name, alarm in self._shifts.items():
+            alarm.restore(stored.get("shifts", {}).get(name, {}))
+        if stored:
             self._rejects.restore(stored["rejects"])
         kept = DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b""))
         self.events, self._raised_count = tuple(kept.events), max(kept.raised, len(kept.events))
 
 
-def _entries(record: np.dtype[np.void], chosen: I64, events: Learnable, origins: Origins) -> Entries:
-    """Records [m] of this kind with what all have, of the events `chosen` int64 [m]."""
-    entries = np.zeros(len(chosen), record)
+def _identify(entries: Entries, chosen: I64, events: Learnable, origins: Origins) -> None:
+    """Say in records [m] which events they are about: `chosen` int64 [m]."""
     entries["user"], entries["item"] = origins.users[chosen], events.items[chosen]
     entries["partition"], entries["offset"] = origins.partitions[chosen], origins.offsets[chosen]
     entries["time_ms"] = events.times_ms[chosen]
+
+
+def _as_known(model: Model, events: Learnable, chosen: I64) -> Entries:
+    """What the model knows of users and items of the events `chosen` int64 [m], as `INPUT` [m]."""
+    entries = np.zeros(len(chosen), INPUT)
+    entries["repeated"] = _repeated(model, events, chosen)
+    mean = max(model.clock, 1) / max(model.item_count, 1)
+    entries["popularity"] = model.items.interactions[events.items[chosen]] / mean
+    entries["user_events"] = model.users.interactions[events.users[chosen]]
     return entries
 
 

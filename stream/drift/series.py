@@ -49,10 +49,10 @@ class Series:
         first = -(-(after + WINDOW_EVENTS) // STEP_EVENTS) * STEP_EVENTS
         ends = np.arange(first, through + 1, STEP_EVENTS)
         places = ends // STEP_EVENTS % len(self._ends)
-        for end, place in zip(ends.tolist(), places.tolist(), strict=True):
-            if self._ends[place] != end:
-                self._values[place] = self._measure(self._ring.between(end - WINDOW_EVENTS, end))
-                self._ends[place] = end
+        for end in ends[self._ends[places] != ends].tolist():
+            place = end // STEP_EVENTS % len(self._ends)
+            self._values[place] = self._measure(self._ring.between(end - WINDOW_EVENTS, end))
+            self._ends[place] = end
         return self._values[places]
 
 

@@ -319,6 +319,7 @@ def test_drift_shows_how_the_live_model_does_beside_others(learnt: Place):
     assert 0 < facts["top_item_share"] < 1
     assert 0 <= facts["repeated_share"] <= 1
     assert [line.split("\t")[5] for line in lines[6:]] == ["model", "live", "frozen", "baseline"]
+    assert facts["inputs"] == [], "there are too few to compare with"
     assert not facts["alarm"]
     assert learnt.json("drift", "list") == []
 

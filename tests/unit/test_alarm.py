@@ -9,6 +9,7 @@ from protos.events_pb2 import (
     DRIFT_ACTION_ROLLBACK,
     DRIFT_ACTION_WARN,
     SEVERITY_ERROR,
+    SEVERITY_INFO,
     SEVERITY_WARNING,
 )
 from state.evidence import INPUT, RECORD, Evidence, Inputs
@@ -19,13 +20,15 @@ from stream.drift.alarm import (
     LIMIT_MIN,
     NEW_NORMAL,
     WARM_UP,
-    InputAlarm,
-    LossAlarm,
     limit,
 )
-from stream.drift.announcement import SAMPLES, Place, announce, announce_item
+from stream.drift.announcement import SAMPLES, Place, announce, announce_item, announce_shift
 from stream.drift.decision import Observed, decide, decide_inputs
+from stream.drift.histograms import QUANTITIES
+from stream.drift.input_alarm import InputAlarm
+from stream.drift.loss_alarm import LossAlarm
 from stream.drift.series import STEP_EVENTS, Series, mean_losses
+from stream.drift.shift_alarm import ShiftAlarm
 from stream.drift.windows import WINDOW_EVENTS
 
 MINUTE_MS = 60_000
@@ -48,12 +51,18 @@ def records(count, seed=1, live=0.0, frozen=0.0, baseline=0.0, first=0):
     return made
 
 
+def loss_alarm(evidence, **config):
+    """One that knows nothing of popularity."""
+    settings = DriftConfig(**config)
+    return LossAlarm(evidence, ShiftAlarm(Inputs(), "item popularity", settings), settings)
+
+
 class Watched:
     """An alarm, and what it raised as (verdict, number of records then)."""
 
     def __init__(self, seed=1, **config):
         self.evidence = Evidence()
-        self.alarm = LossAlarm(self.evidence, DriftConfig(**config))
+        self.alarm = loss_alarm(self.evidence, **config)
         self.raised, self.seed = [], seed
         self.add(START)
 
@@ -182,7 +191,7 @@ def test_a_clock_that_jumps_back_silences_nobody():
 
 def test_one_user_alone_proves_nothing():
     evidence = Evidence()
-    alarm = LossAlarm(evidence, DriftConfig())
+    alarm = loss_alarm(evidence)
     made = records(9_000)
     made["user"] = 1
     made["losses"][8_700:, 0] = made["losses"][8_700:, 2]
@@ -192,7 +201,7 @@ def test_one_user_alone_proves_nothing():
 
 def test_a_young_model_has_no_reference():
     evidence = Evidence()
-    alarm = LossAlarm(evidence, DriftConfig())
+    alarm = loss_alarm(evidence)
     evidence.add(records(WARM_UP + 7 * WINDOW_EVENTS))
     evidence.add(records(WINDOW_EVENTS, live=5.0, frozen=5.0))
     assert list(alarm.advance()) == []
@@ -214,7 +223,7 @@ def test_how_events_fall_into_micro_batches_makes_no_difference(portion):
 def test_it_goes_on_after_a_restart_as_if_there_had_been_none(at):
     steady = Watched()
     steady.add(at, live=0.8, frozen=0.8)
-    anew = LossAlarm(steady.evidence, DriftConfig())
+    anew = loss_alarm(steady.evidence)
     anew.restore(steady.alarm.pack())
     assert anew.pack() == steady.alarm.pack()
     added = records(900, 4, live=0.8, frozen=0.8, first=steady.evidence.added)
@@ -225,18 +234,18 @@ def test_it_goes_on_after_a_restart_as_if_there_had_been_none(at):
 
 def test_a_young_alarm_survives_its_memo():
     evidence = Evidence()
-    alarm, anew = LossAlarm(evidence, DriftConfig()), LossAlarm(evidence, DriftConfig())
+    alarm, anew = loss_alarm(evidence), loss_alarm(evidence)
     evidence.add(records(WARM_UP + 3 * WINDOW_EVENTS))
     assert list(alarm.advance()) == []
     anew.restore(orjson.loads(orjson.dumps(alarm.pack())))
-    assert anew.skill == alarm.skill == 1.0
+    assert anew.latest == alarm.latest == 1.0
 
 
 def test_what_was_there_before_it_watched_is_not_tested():
     evidence = Evidence()
     evidence.add(records(START))
     evidence.add(records(WINDOW_EVENTS, live=0.8, frozen=0.8))
-    alarm = LossAlarm(evidence, DriftConfig())
+    alarm = loss_alarm(evidence)
     alarm.restore({})
     assert list(alarm.advance()) == []
 
@@ -266,12 +275,15 @@ def test_the_limit_follows_from_the_pace_and_the_rate():
 def test_the_table_of_decisions():
     nan = float("nan")
     for observed, reason in (
-        (Observed(1e-4, 1e-4, 0.3, 1.0), "taste_lost"),
-        (Observed(1e-4, 1e-4, 1e-4, 1.0), "everything_collapsed"),
-        (Observed(0.2, 1e-4, 1e-4, 1.0), "harder_to_predict"),
-        (Observed(0.2, 1e-4, 0.3, 1.0), None),
-        (Observed(1e-4, 1e-4, 0.3, 1e-4), "updates_do_harm"),
-        (Observed(nan, nan, nan, nan), None),
+        (Observed(1e-4, 1e-4, 0.3, 1.0, 1.0), "taste_lost"),
+        (Observed(1e-4, 1e-4, 1e-4, 1.0, 1.0), "everything_collapsed"),
+        (Observed(0.2, 1e-4, 1e-4, 1.0, 1.0), "harder_to_predict"),
+        (Observed(0.2, 1e-4, 0.3, 1.0, 1.0), None),
+        (Observed(0.02, 0.02, 0.02, 1.0, 1e-4), "everything_collapsed"),
+        (Observed(0.2, 0.02, 0.02, 1.0, 1e-4), None),
+        (Observed(0.02, 0.02, 0.3, 1.0, 1e-4), None),
+        (Observed(1e-4, 1e-4, 0.3, 1e-4, 1.0), "updates_do_harm"),
+        (Observed(nan, nan, nan, nan, nan), None),
     ):
         verdict = decide(observed, 1e-3)
         assert (verdict and verdict.reason) == reason
@@ -323,7 +335,7 @@ def sampled(count, share=0.0, repeated=0.0, first=0):
 
 @pytest.fixture
 def watched_inputs():
-    inputs, losses = Inputs(), LossAlarm(Evidence(), DriftConfig())
+    inputs, losses = Inputs(), loss_alarm(Evidence())
     inputs.add(sampled(START))
     alarm = InputAlarm(inputs, losses, DriftConfig())
     assert list(alarm.advance()) == []
@@ -347,7 +359,7 @@ def test_an_item_that_everybody_gets_again_is_named(watched_inputs):
 @pytest.mark.parametrize(("skill", "count"), [(0.5, 0), (0.001, 1)])
 def test_a_popular_item_is_no_fault_while_the_model_keeps_its_lead(watched_inputs, skill, count):
     inputs, alarm, losses = watched_inputs
-    losses.skill = skill
+    losses.latest = skill
     inputs.add(sampled(WINDOW_EVENTS, 0.5, 0.0, START))
     assert len(list(alarm.advance())) == count
 
@@ -358,6 +370,127 @@ def test_repeats_of_many_items_are_no_fault(watched_inputs):
     made["repeated"][::2] = True
     inputs.add(made)
     assert list(alarm.advance()) == []
+
+
+CHANGES = {
+    "values": ("value", 20.0),
+    "event types": ("weight", 3.0),
+    "item popularity": ("popularity", 0.1),
+    "user history": ("user_events", 0.0),
+    "pace": ("time_ms", 0.2),
+}
+"""A column for each quantity, and what it is multiplied with."""
+
+
+def shaped(count, first=0, **changed):
+    """Sampled events of many users, with values, types and counts."""
+    random = np.random.default_rng(first + 7)
+    made = sampled(count, first=first)
+    made["value"], made["weight"] = random.integers(1, 6, count), random.choice([1.0, 5.0], count)
+    made["popularity"], made["user_events"] = random.gamma(2, 2, count), random.integers(0, 30, count)
+    made["time_ms"] = 1_000 * (first + np.cumsum(random.exponential(MINUTE_MS / 1_000, count)))
+    for name, by in changed.items():
+        made[name] = made[name] * by
+    return made
+
+
+class Shifting:
+    """Shift alarms of all quantities, and what they raised by name."""
+
+    def __init__(self, **config):
+        self.inputs = Inputs()
+        self.alarms = {name: ShiftAlarm(self.inputs, name, DriftConfig(**config)) for name in QUANTITIES}
+        self.raised = []
+
+    def add(self, made, portion=40):
+        for begin in range(0, len(made), portion):
+            self.inputs.add(made[begin : begin + portion])
+            for name, alarm in self.alarms.items():
+                self.raised += [(name, raised) for raised in alarm.advance()]
+
+
+@pytest.mark.parametrize("name", sorted(CHANGES))
+def test_a_quantity_that_moved_is_named_once(name):
+    shifting = Shifting()
+    shifting.add(shaped(START))
+    column, by = CHANGES[name]
+    shifting.add(shaped(3 * WINDOW_EVENTS, START, **{column: by}))
+    [(found, raised)] = shifting.raised
+    assert found == name
+    verdict = raised.verdict
+    assert (verdict.reason, verdict.action, verdict.severity) == (
+        "inputs_moved",
+        DRIFT_ACTION_WARN,
+        SEVERITY_INFO,
+    )
+    assert raised.end <= START + 2 * WINDOW_EVENTS
+    assert abs(raised.since - START) < WINDOW_EVENTS
+    place = Place("films", VersionId(1, 3), "events", lambda ordinals: [b"i"] * len(ordinals))
+    told = announce_shift(raised, name, shifting.inputs, place)
+    assert told.segment == name
+    assert f"differ from those before in {name} (median" in told.message
+    assert {where.partition for where in told.positions} == {0, 1, 2}
+
+
+def test_what_two_alarms_say_of_the_same_records_has_two_ids():
+    shifting = Shifting()
+    shifting.add(shaped(START))
+    shifting.add(shaped(2 * WINDOW_EVENTS, START, value=20.0, weight=3.0))
+    place = Place("films", VersionId(1, 3), "events", lambda ordinals: [b"i"] * len(ordinals))
+    told = [announce_shift(raised, name, shifting.inputs, place) for name, raised in shifting.raised]
+    assert [event.segment for event in told] == ["values", "event types"]
+    assert told[0].id != told[1].id
+    assert "median 3 -> 60" in told[0].message
+
+
+def test_values_that_stop_coming_are_noticed():
+    shifting = Shifting()
+    shifting.add(shaped(START))
+    shifting.add(shaped(2 * WINDOW_EVENTS, START, value=np.nan))
+    [(name, raised)] = shifting.raised
+    place = Place("films", VersionId(1, 3), "events", lambda ordinals: [b"i"] * len(ordinals))
+    assert name == "values"
+    assert "median 3 -> none" in announce_shift(raised, name, shifting.inputs, place).message
+
+
+def test_a_few_users_with_another_habit_are_no_shift():
+    shifting = Shifting()
+    shifting.add(shaped(START))
+    made = shaped(3 * WINDOW_EVENTS, START, value=20.0, popularity=0.1)
+    made["user"] %= 5
+    shifting.add(made)
+    assert shifting.raised == []
+    assert shifting.alarms["values"].latest == 1.0
+
+
+def test_what_a_stream_does_now_and_then_is_no_shift():
+    shifting = Shifting()
+    for first in range(0, 3 * START, WINDOW_EVENTS):
+        by = 20.0 if first // WINDOW_EVENTS % 3 == 2 else 1.0
+        shifting.add(shaped(WINDOW_EVENTS, first, value=by))
+    assert [name for name, _ in shifting.raised if name == "values"] == []
+
+
+def test_a_shift_alarm_goes_on_after_a_restart():
+    shifting, anew = Shifting(), Shifting()
+    shifting.add(shaped(START))
+    shifting.add(shaped(2 * WINDOW_EVENTS, START, value=20.0))
+    anew.inputs.apply(shifting.inputs.changed_since(0))
+    more = shaped(900, START + 600, value=20.0)
+    for name, alarm in anew.alarms.items():
+        alarm.restore(orjson.loads(orjson.dumps(shifting.alarms[name].pack())))
+    for each in (shifting, anew):
+        each.add(more)
+    assert {name: alarm.pack() for name, alarm in anew.alarms.items()} == {
+        name: alarm.pack() for name, alarm in shifting.alarms.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_stationary_stream_moves_nothing(seed):
+    shifting = Shifting()
+    shifting.add(shaped(9_000, 10_000_000 * (seed + 1)), 1_000)
+    assert shifting.raised == [], f"seed {seed}"
 
 
 def test_the_table_of_decisions_on_inputs():

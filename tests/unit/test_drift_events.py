@@ -14,7 +14,9 @@ from livefactor.drill.faults import plant
 from protos.events_pb2 import (
     DRIFT_ACTION_RETRAIN,
     DRIFT_ACTION_ROLLBACK,
+    DRIFT_ACTION_WARN,
     SEVERITY_ERROR,
+    SEVERITY_INFO,
     DriftEvent,
     DriftEvents,
 )
@@ -83,6 +85,19 @@ def test_a_pumped_item_is_named(learner):
     assert (where.topic, where.partition) == (INTERACTIONS, 0)
     assert rows[where.offset]["item_id"] == pumped
     assert abs(where.offset - BEFORE) < 300
+
+
+@pytest.mark.parametrize("feedback", ["implicit", "explicit"])
+def test_values_in_another_unit_are_told(feedback):
+    learner = Learner(learning={"batch_records_max": 100, "feedback": feedback})
+    feed(learner, [{"value": 1.0} | row for row in stream("rescale-values")])
+    learner.until_end()
+    [found] = told(learner)
+    assert (found.reason, found.segment) == ("inputs_moved", "values")
+    assert (found.action, found.severity) == (DRIFT_ACTION_WARN, SEVERITY_INFO)
+    assert "median 1 -> 20" in found.message
+    [where] = found.positions
+    assert abs(where.offset - BEFORE) < 60
 
 
 def test_nothing_is_told_where_nothing_happens(learner):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from state.codec import EVIDENCE, single_rows
+from state.codec import EVIDENCE, INPUTS, single_rows
 from state.errors import StoreCorruptError
-from state.evidence import OUTGROWN, RECORD, Evidence
+from state.evidence import EARLIER_INPUTS, INPUT, OUTGROWN, RECORD, Evidence, Inputs
 from state.ring import KEPT
 from stream.drift.windows import WINDOW_EVENTS, windows_of
 
@@ -81,6 +81,20 @@ def test_rows_of_a_smaller_ring_find_their_places():
 def test_damaged_records_are_named(rows):
     with pytest.raises(StoreCorruptError, match="compared losses"):
         Evidence().apply(single_rows(EVIDENCE, rows))
+
+
+def test_records_of_an_earlier_program_are_let_go():
+    inputs, later = Inputs(), Inputs()
+    made = np.zeros(300, INPUT)
+    made["item"] = np.arange(300)
+    inputs.add(made)
+    rows = {int(each["number"]): each.tobytes() for each in inputs.latest()}
+    early = {at: row[: EARLIER_INPUTS[0]] if at < 200 else row for at, row in rows.items()}
+    later.apply(single_rows(INPUTS, early))
+    assert later.latest()["item"].tolist() == list(range(199, 300))
+    only = Inputs()
+    only.apply(single_rows(INPUTS, {at: row[: EARLIER_INPUTS[0]] for at, row in rows.items()}))
+    assert (only.added, len(only.latest())) == (0, 0)
 
 
 def test_a_user_counts_once_in_each_window():
