@@ -45,7 +45,8 @@ class Ring:
 
     def between(self, after: int, through: int) -> Entries:
         """Those kept of the records with numbers in (after, through], oldest first."""
-        return self._ring[self._numbers(after, through) % KEPT]
+        # Far quicker than an index, by which records are copied field by field.
+        return self._ring.take(self._numbers(after, through) % KEPT)
 
     def take_changed(self) -> Rows:
         """Records added since the last call."""
@@ -90,4 +91,4 @@ class Ring:
     def _pack(self, numbers: I64) -> Rows:
         ordinals = np.sort(numbers % KEPT)
         bounds = self._record.itemsize * np.arange(len(ordinals) + 1)
-        return Rows(self.code, ordinals, bounds, self._ring[ordinals].view(np.uint8))
+        return Rows(self.code, ordinals, bounds, self._ring.take(ordinals).view(np.uint8))

@@ -8,7 +8,7 @@ import numpy as np
 from state.arrays import F64
 from state.evidence import Inputs
 from stream.config import DriftConfig
-from stream.drift.alarm import Alarm
+from stream.drift.alarm import CLEARED, Alarm
 from stream.drift.decision import Verdict, decide_shift
 from stream.drift.histograms import QUANTITIES, distances, smoothed_shares, stability_index
 from stream.drift.series import STEP_EVENTS, Series
@@ -35,8 +35,10 @@ class ShiftAlarm(Alarm):
         super().__init__(inputs, Series(inputs, self.quantity.histogram, self.quantity.bins), config)
 
     def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None] | None:
-        now, earlier = (self._shift(at, reference) for at in (end, end - WINDOW_EVENTS))
+        now = self._shift(end, reference)
         self.latest = 1.0 if np.isnan(now) else now
+        # Where this window is like those before, nothing depends on the one before it.
+        earlier = now if now >= CLEARED else self._shift(end - WINDOW_EVENTS, reference)
         return None if np.isnan(now + earlier) else partial(decide_shift, now, earlier)
 
     def _shift(self, end: int, reference: F64) -> float:
