@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 from crash_campaign import Campaign
-from crash_process import Learner, wait_for
+from crash_process import wait_for
 from kafka_broker import KafkaBroker
+from owners import batch_seq, learner, taken_over, wait_until_learning
 from thread_states import is_stopped
 
-from state.errors import StoreError
-from state.rocksdb.reader import RocksReader
-
-TAKE_OVER_S = 3.0
 STOPPED_S = 6.0
 
 
@@ -25,28 +22,6 @@ def campaign(broker: KafkaBroker, tmp_path: Path, request: pytest.FixtureRequest
     running.publisher.start()
     yield running
     running.close()
-
-
-def learner(campaign: Campaign, name: str, **how: bool) -> Learner:
-    """A learner with a log of its own."""
-    return Learner(campaign.order(name, **how))
-
-
-def batch_seq(campaign: Campaign) -> int:
-    """Where the store stands; 0 while there is none."""
-    try:
-        reader = RocksReader(campaign.settings.state.directory)
-    except StoreError:
-        return 0
-    try:
-        return reader.head().batch_seq
-    finally:
-        reader.close()
-
-
-def wait_until_learning(campaign: Campaign, after: int = 3) -> None:
-    """Return once the store has gone past a micro-batch."""
-    wait_for(lambda: batch_seq(campaign) > after, f"a micro-batch after {after}", 180.0)
 
 
 def finish(campaign: Campaign) -> None:
@@ -77,18 +52,10 @@ def test_a_second_learner_is_refused(campaign: Campaign) -> None:
 
 
 def test_a_standby_takes_over(campaign: Campaign) -> None:
-    """Less than three seconds pass from the SIGKILL of the first to the second's first micro-batch."""
-    with learner(campaign, "first") as first:
-        wait_until_learning(campaign)
-        with learner(campaign, "second", standby=True) as second:
-            wait_for(lambda: "standing by" in second.said(), "a stand-by", 180.0)
-            first.signal(signal.SIGKILL)
-            killed = time.monotonic()
-            first.wait()
-            wait_for(lambda: "progress" in second.said(), "the stand-by to learn", TAKE_OVER_S)
-            print(f"the stand-by learnt {time.monotonic() - killed:.2f} s after the SIGKILL")
-            second.signal(signal.SIGTERM)
-            assert second.wait() == 0, second.said()
+    """When the first is killed; how soon is measured by `tests/bench/bench_take_over.py`."""
+    with taken_over(campaign) as (second, _):
+        second.signal(signal.SIGTERM)
+        assert second.wait() == 0, second.said()
     finish(campaign)
 
 
