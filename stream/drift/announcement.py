@@ -77,8 +77,8 @@ def announce_item(raised: Raised, inputs: Inputs, place: Place) -> DriftEvent:
     event = _event_of(verdict, place, int(pumped["time_ms"].max()), end)
     event.message = (
         f"{count / len(window):.0%} of the latest events are about the item {name.decode()!r} "
-        f"({before:.1%} before), of users who had it already or whom the model knew otherwise: it is pushed, "
-        "or a producer sends a default; go back to before that, without the events about it"
+        f"({before:.1%} before), of users who had it already or whom nothing draws to it: it is pushed, or a "
+        "producer sends a default; go back to before that, without the events about it"
     )
     event.segment = f"item {name.decode()}"
     event.positions.extend(_beginnings(pumped, place.topic))

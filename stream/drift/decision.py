@@ -36,6 +36,20 @@ class Observed(NamedTuple):
     moved: float
 
 
+class Taken(NamedTuple):
+    """p-values of one window, of the item that is the most frequent there; 1 or NaN as in `Observed`.
+
+    `share`: its share of the events; `repeated`: the share of events whose user had the item; `by_anybody`:
+    log loss of the live model on its events above that of someone who knows its share alone; `skill`: see
+    there.
+    """
+
+    share: float
+    repeated: float
+    by_anybody: float
+    skill: float
+
+
 class Verdict(NamedTuple):
     """What is the matter and what helps: `action` and `severity` are those of `DriftEvent`."""
 
@@ -68,10 +82,13 @@ def decide(observed: Observed, limit: float) -> Verdict | None:
     return None
 
 
-def decide_inputs(share: float, repeated: float, skill: float, limit: float) -> Verdict | None:
-    """On p-values of the share of one item, of the share of repeats, and of the model's lead."""
-    if share < limit and (repeated < limit or skill < SECOND_SIGN):
+def decide_inputs(taken: Taken, limit: float) -> Verdict | None:
+    """Whether the share of one item is people's choice, if it is more than before."""
+    share, repeated, by_anybody, skill = taken
+    if share < limit and (repeated < limit or by_anybody < SECOND_SIGN or skill < SECOND_SIGN):
         return Verdict("item_pumped", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "block_test", share)
+    if by_anybody < limit and share < SECOND_SIGN:
+        return Verdict("item_pumped", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "paired_test", by_anybody)
     return None
 
 

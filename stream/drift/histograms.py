@@ -63,10 +63,12 @@ def _gaps_ms(records: Entries) -> F64:
     return np.diff(np.sort(records["time_ms"])).astype(np.float64)
 
 
+POPULARITY = "item popularity"
+
 QUANTITIES: Mapping[str, Quantity] = {
     "values": Quantity(_column("value"), 4),
     "event types": Quantity(_column("weight"), 4),
-    "item popularity": Quantity(_column("popularity"), 1),
+    POPULARITY: Quantity(_column("popularity"), 1),
     "user history": Quantity(_column("user_events"), 1),
     "pace": Quantity(_gaps_ms, 1, by_user=False),
 }

@@ -16,7 +16,7 @@ from stream.config import LearnerSettings
 from stream.drift.announcement import Place, announce, announce_item, announce_rejects, announce_shift
 from stream.drift.decision import PAUSING
 from stream.drift.frozen import first_comparison, no_comparison
-from stream.drift.histograms import QUANTITIES
+from stream.drift.histograms import POPULARITY, QUANTITIES
 from stream.drift.input_alarm import InputAlarm
 from stream.drift.loss_alarm import LossAlarm
 from stream.drift.rejects import Rejects
@@ -24,9 +24,9 @@ from stream.drift.shift_alarm import ShiftAlarm
 from stream.effects import Effects
 from stream.evaluation.prequential import Prequential
 from stream.events import Learnable, Origins, Records, Rejected
-from stream.walk.values import LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
+from stream.walk.values import LIVE, LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
 
-FORMAT = 2
+FORMAT = 3
 """Of the packed memo."""
 
 EVENTS_KEPT = 50
@@ -55,7 +55,7 @@ class Monitor:
         self._prequential, self._model, self._evidence = prequential, model, model.evidence
         self._settings, self._generation = settings, generation
         self._shifts = {name: ShiftAlarm(model.inputs, name, settings.drift) for name in QUANTITIES}
-        self._losses = LossAlarm(model.evidence, self._shifts["item popularity"], settings.drift)
+        self._losses = LossAlarm(model.evidence, self._shifts[POPULARITY], settings.drift)
         self._inputs = InputAlarm(model.inputs, self._losses, settings.drift)
         self._sampled: I64 = np.zeros(0, np.int64)
         self._inputs_next: Entries = np.zeros(0, INPUT)
@@ -101,6 +101,7 @@ class Monitor:
             _identify(inputs, self._sampled, events, origins)
             inputs["value"] = origins.values[self._sampled]
             inputs["weight"] = origins.weights[self._sampled]
+            inputs["loss"] = walked.compared[self._sampled, LIVE, LOSS] if self.compares else np.nan
             self._model.inputs.add(inputs)
         if self.compares:
             compared = np.flatnonzero(~np.isnan(walked.compared[:, 0, LOSS]))

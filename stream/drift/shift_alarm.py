@@ -31,7 +31,7 @@ class ShiftAlarm(Alarm):
 
     def __init__(self, inputs: Inputs, name: str, config: DriftConfig) -> None:
         """`name` is one of `QUANTITIES`."""
-        self.name, self.quantity = name, QUANTITIES[name]
+        self.quantity = QUANTITIES[name]
         super().__init__(inputs, Series(inputs, self.quantity.histogram, self.quantity.bins), config)
 
     def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None] | None:

@@ -30,14 +30,14 @@ def block_test(reference: F64, current: float, overlap: int) -> float:
     return t_tail((current - mean) / (spread * sqrt(1.0 + 1.0 / windows)), windows - 1.0)
 
 
-def paired_test(users: I64, differences: F64) -> float:
+def paired_test(users: I64, differences: F64, users_min: float = WINDOWS_MIN) -> float:
     """How likely differences float64 [n] are this far above 0 by chance, one value a user: one-sided.
 
-    NaN, which a pair may be, is left out; NaN if there are too few users.
+    NaN, which a pair may be, is left out; NaN if there are fewer users.
     """
     means = by_user(users, differences[:, None])[0]
     means = means[~np.isnan(means)]
-    if len(means) < WINDOWS_MIN:
+    if len(means) < users_min:
         return nan
     spread = max(float(means.std(ddof=1)), ROUNDING)
     return t_tail(float(means.mean()) / (spread / sqrt(len(means))), len(means) - 1.0)

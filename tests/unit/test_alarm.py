@@ -23,9 +23,9 @@ from stream.drift.alarm import (
     limit,
 )
 from stream.drift.announcement import SAMPLES, Place, announce, announce_item, announce_shift
-from stream.drift.decision import Observed, decide, decide_inputs
+from stream.drift.decision import Observed, Taken, decide, decide_inputs
 from stream.drift.histograms import QUANTITIES
-from stream.drift.input_alarm import InputAlarm
+from stream.drift.input_alarm import USERS_MIN, InputAlarm
 from stream.drift.loss_alarm import LossAlarm
 from stream.drift.series import STEP_EVENTS, Series, mean_losses
 from stream.drift.shift_alarm import ShiftAlarm
@@ -364,6 +364,29 @@ def test_a_popular_item_is_no_fault_while_the_model_keeps_its_lead(watched_input
     assert len(list(alarm.advance())) == count
 
 
+@pytest.mark.parametrize(
+    ("loss", "buyers", "count"), [(3.0, 500, 1), (1.0, 500, 0), (3.0, USERS_MIN - 1, 0), (np.nan, 500, 0)]
+)
+def test_an_item_that_the_model_would_not_have_shown_to_its_users_is_named(
+    watched_inputs, loss, buyers, count
+):
+    inputs, alarm, _ = watched_inputs
+    random = np.random.default_rng(5)
+    made = sampled(WINDOW_EVENTS, 0.2, 0.0, START)
+    made["loss"] = random.normal(loss, 0.5, len(made))
+    made["user"][made["item"] == ITEM] %= buyers
+    inputs.add(made)
+    assert len(list(alarm.advance())) == count
+
+
+def test_one_user_who_repeats_is_no_fault_where_nobody_did(watched_inputs):
+    inputs, alarm, _ = watched_inputs
+    made = sampled(WINDOW_EVENTS, 0.5, 0.0, START)
+    made["repeated"][np.flatnonzero(made["item"] == ITEM)[:5]] = True
+    inputs.add(made)
+    assert list(alarm.advance()) == []
+
+
 def test_repeats_of_many_items_are_no_fault(watched_inputs):
     inputs, alarm, _ = watched_inputs
     made = sampled(WINDOW_EVENTS, first=START)
@@ -494,7 +517,19 @@ def test_a_stationary_stream_moves_nothing(seed):
 
 
 def test_the_table_of_decisions_on_inputs():
-    assert decide_inputs(1e-4, 1e-4, 1.0, 1e-3).reason == "item_pumped"
-    assert decide_inputs(1e-4, 1.0, 1e-3, 1e-3).reason == "item_pumped"
-    assert decide_inputs(1e-4, 0.5, 0.5, 1e-3) is None
-    assert decide_inputs(0.5, 1e-4, 1e-4, 1e-3) is None
+    quiet = Taken(1.0, 1.0, 1.0, 1.0)
+    crowd = quiet._replace(share=1e-4)
+    for second in ({"repeated": 1e-4}, {"by_anybody": 0.04}, {"skill": 0.04}):
+        found = decide_inputs(crowd._replace(**second), 1e-3)
+        assert (found.reason, found.detector, found.p_value) == ("item_pumped", "block_test", 1e-4)
+    found = decide_inputs(quiet._replace(share=0.04, by_anybody=1e-5), 1e-3)
+    assert (found.reason, found.detector, found.p_value) == ("item_pumped", "paired_test", 1e-5)
+    nobody_knows = {"repeated": np.nan, "by_anybody": np.nan, "skill": np.nan}
+    for taken in (
+        crowd,
+        crowd._replace(repeated=0.01, by_anybody=0.06, skill=0.06),
+        crowd._replace(**nobody_knows),
+        quiet._replace(repeated=1e-4, by_anybody=1e-4, skill=1e-4),
+        quiet._replace(share=0.04, repeated=1e-4, skill=1e-4),
+    ):
+        assert decide_inputs(taken, 1e-3) is None

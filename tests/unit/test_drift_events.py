@@ -25,6 +25,7 @@ from state.store import DRIFT_EVENTS_MEMO
 from stream.drift.monitor import EVENTS_KEPT
 from stream.lineage.identity import identity
 from stream.outgoing import Outgoing
+from stream.walk.values import LIVE
 from stream.webhooks import WebhookSink
 
 BEFORE, AFTER = 4_800, 600
@@ -70,6 +71,16 @@ def test_a_fault_is_told_with_what_to_do(learner, fault, reasons):
     assert headers["ce-type"] == b"livefactor.v1.DriftEvent"
     assert record.key == b"default"
     assert {sample.item_id for sample in found.samples} <= {row["item_id"] for row in ROWS}
+
+
+def test_sampled_events_have_the_loss_of_the_live_model_where_it_was_compared(learner):
+    feed(learner, stream("none")[:400])
+    model = learner.until_end().engine.model
+    compared = {record["offset"]: record["losses"][LIVE] for record in model.evidence.latest()}
+    inputs = model.inputs.latest()
+    expected = [compared.get(offset, np.nan) for offset in inputs["offset"]]
+    assert 50 < len(compared) < len(inputs)
+    assert np.array_equal(inputs["loss"], expected, equal_nan=True)
 
 
 def test_a_pumped_item_is_named(learner):
