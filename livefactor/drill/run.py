@@ -65,9 +65,10 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What became of one stream: `losses` float64 [events, 3] of `COMPARED`, NaN where not compared."""
+    """What became of one stream: float64 [events, 3] of the models `COMPARED`, NaN where not compared."""
 
     losses: F64
+    reciprocal_ranks: F64
     alarms: tuple[Alarm, ...]
 
 
@@ -100,21 +101,31 @@ def run(
     plan: Plan,
     advance: Callable[[int], None] = lambda done: None,
 ) -> tuple[Course, Course]:
-    """The courses of the stream with the fault and without; `advance` hears how many events both have learnt.
+    """The courses of the stream with the fault and without; `advance` hears of how many events is known now.
+
+    Raises ConfigError if nothing is compared with these settings.
+    """
+    planted = plant(rows, plan.fault, plan.part(len(rows)), plan.seed)
+    disturbed = course_of(planted, settings, lambda done: advance(done // 2))
+    twin = course_of(rows, settings, lambda done: advance((len(rows) + done) // 2))
+    return disturbed, twin
+
+
+def course_of(
+    rows: Sequence[Row], settings: Settings, advance: Callable[[int], None] = lambda done: None
+) -> Course:
+    """What becomes of a stream; `advance` hears how many events have been learnt.
 
     Raises ConfigError if nothing is compared with these settings.
     """
     if not settings.compares:
         raise ConfigError('a drill needs [drift] enabled = true and [learning] feedback = "implicit"')
-    streams = [plant(rows, plan.fault, plan.part(len(rows)), plan.seed), rows]
     with ExitStack() as stack:
-        learners = [stack.enter_context(closing(_Learner(settings, stack))) for _ in streams]
+        learner = stack.enter_context(closing(_Learner(settings, stack)))
         for first in range(0, len(rows), BATCH_EVENTS):
-            for learner, stream in zip(learners, streams, strict=True):
-                learner.learn(stream[first : first + BATCH_EVENTS])
+            learner.learn(rows[first : first + BATCH_EVENTS])
             advance(min(first + BATCH_EVENTS, len(rows)))
-        disturbed, twin = (learner.course(len(rows)) for learner in learners)
-        return disturbed, twin
+        return learner.course(len(rows))
 
 
 def facts(plan: Plan, disturbed: Course, twin: Course) -> Facts:
@@ -174,9 +185,10 @@ class _Learner:
     def course(self, events: int) -> Course:
         """What there is to say of all of it."""
         compared = np.concatenate(self._compared)
-        losses = np.full((events, len(COMPARED)), np.nan)
+        losses, ranks = np.full((2, events, len(COMPARED)), np.nan)
         losses[compared["offset"]] = compared["losses"]
-        return Course(losses, tuple(self._alarms))
+        ranks[compared["offset"]] = compared["reciprocal_ranks"]
+        return Course(losses, ranks, tuple(self._alarms))
 
     def close(self) -> None:
         """Give the directory back."""

@@ -87,7 +87,8 @@ def test_what_is_reported():
     worse[500:510, 0] = 3.0
     worse[520, 0] = np.nan
     alarms = alarm(200), alarm(510, SEVERITY_WARNING), alarm(540), alarm(700)
-    found = facts(Plan("shuffle-labels"), Course(worse, alarms), Course(losses, ()))
+    ranks = np.full((1_000, 3), np.nan)
+    found = facts(Plan("shuffle-labels"), Course(worse, ranks, alarms), Course(losses, ranks, ()))
     assert found == {
         "fault": "shuffle-labels",
         "at_event": 500,
@@ -100,7 +101,7 @@ def test_what_is_reported():
         "false_alarms": 1,
         "events": 1_000,
     }
-    nothing = facts(Plan("none"), Course(losses, alarms), Course(losses, ()))
+    nothing = facts(Plan("none"), Course(losses, ranks, alarms), Course(losses, ranks, ()))
     assert (nothing["detected_event"], nothing["false_alarms"]) == (None, 3)
 
 
@@ -122,7 +123,10 @@ def test_a_drill_finds_a_fault_and_leaves_its_twin_alone():
     assert twin.alarms == ()
     assert np.array_equal(disturbed.losses[:5_100], twin.losses[:5_100], equal_nan=True)
     assert np.isfinite(twin.losses[5_100:, 1]).any(), "no version was compared with"
+    assert heard == sorted(heard)
     assert heard[-1] == 6_000
+    judged = np.isfinite(twin.losses[:, 0])
+    assert np.array_equal(judged, (twin.reciprocal_ranks[:, 0] > 0) & (twin.reciprocal_ranks[:, 0] <= 1))
 
 
 def test_a_drill_needs_comparisons():
