@@ -67,13 +67,11 @@ class InteractionsHandler:
     def _learn(self, records: Records, decoded: Decoded, users: I64, batch_seq: int) -> Effects:
         outcome = self._step(records, decoded.interactions, users, batch_seq)
         rejected = (*decoded.rejected, *outcome.rejected)
-        learnt = Effects(
-            outcome.rows,
-            counts=outcome.counts
-            + Counts(key_mismatches=decoded.key_mismatches, doubtful_types=decoded.doubtful_types),
+        counts = outcome.counts + Counts(
+            key_mismatches=decoded.key_mismatches, doubtful_types=decoded.doubtful_types
         )
-        concluded = self._monitor.conclude(batch_seq, records, rejected)
-        return learnt + concluded + self._rejected(records, rejected)
+        concluded = self._monitor.conclude(batch_seq, records, rejected, counts)
+        return Effects(outcome.rows, counts=counts) + concluded + self._rejected(records, rejected)
 
     def _rejected(self, records: Records, rejected: Sequence[Rejected]) -> Effects:
         letters = dead_letters(records, rejected, self._dlq, self._app_version)

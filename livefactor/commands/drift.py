@@ -58,6 +58,7 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
         evidence, inputs, memo = stored_evidence(reader), stored_inputs(reader), reader.head().memo
     records = evidence.latest()
     alarms = orjson.loads(memo.get(DRIFT_MEMO, b"{}"))
+    standing = alarms.get("losses", {}), alarms.get("inputs", {}), *alarms.get("shares", {}).values()
     version = int(records["version"][-1]) if len(records) else 0
     windows = windows_of(records)
     latest = inputs.latest()
@@ -70,7 +71,7 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
         "repeated_share": repeated,
         "compared": evidence.added,
         "frozen_version": version or None,
-        "alarm": any(alarms.get(name, {}).get("standing") for name in ("losses", "inputs", "rejects")),
+        "alarm": any(alarm.get("standing") for alarm in standing),
     }
     if as_json:
         facts["inputs"] = [shift._asdict() for shift in shifts]

@@ -15,8 +15,8 @@ from state.store import VersionId
 from stream.drift.alarm import Raised
 from stream.drift.decision import Verdict
 from stream.drift.histograms import shift_of
-from stream.drift.rejects import Rejects
 from stream.drift.series import top_item
+from stream.drift.share_alarm import ShareAlarm
 from stream.drift.windows import WINDOW_EVENTS, Window, window_of
 from stream.walk.values import COMPARED
 
@@ -104,11 +104,11 @@ def announce_shift(raised: Raised, name: str, inputs: Inputs, place: Place) -> D
     return event
 
 
-def announce_rejects(verdict: Verdict, rejects: Rejects, time_ms: int, place: Place) -> DriftEvent:
-    """The event of an alarm about rejected records, the latest of them from this time."""
-    event = _event_of(verdict, place, time_ms, 0)
-    event.message = rejects.sentence()
-    for partition, offset in sorted(rejects.first.items()):
+def announce_share(verdict: Verdict, alarm: ShareAlarm, time_ms: int, place: Place) -> DriftEvent:
+    """The event of an alarm about a share of what comes in, the latest of it from this time."""
+    event = _event_of(verdict, place, time_ms, 0, verdict.reason)
+    event.message = alarm.sentence()
+    for partition, offset in sorted(alarm.first.items()):
         event.positions.add(topic=place.topic, partition=partition, offset=offset)
     return event
 

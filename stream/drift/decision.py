@@ -17,7 +17,10 @@ BESIDE = 0.005
 SECOND_SIGN = 0.05
 """p-value below which the model's lead is in doubt, where something else surely changed."""
 
-PAUSING = frozenset({"item_pumped", "records_rejected"})
+ITEM_PUMPED = "item_pumped"
+RECORDS_REJECTED, TYPES_DOUBTFUL, UPDATES_REFUSED = "records_rejected", "types_doubtful", "updates_refused"
+
+PAUSING = frozenset({ITEM_PUMPED, RECORDS_REJECTED, TYPES_DOUBTFUL, UPDATES_REFUSED})
 """Reasons for which nothing more is learnt, since events themselves are not to be trusted."""
 
 
@@ -86,9 +89,9 @@ def decide_inputs(taken: Taken, limit: float) -> Verdict | None:
     """Whether the share of one item is people's choice, if it is more than before."""
     share, repeated, by_anybody, skill = taken
     if share < limit and (repeated < limit or by_anybody < SECOND_SIGN or skill < SECOND_SIGN):
-        return Verdict("item_pumped", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "block_test", share)
+        return Verdict(ITEM_PUMPED, DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "block_test", share)
     if by_anybody < limit and share < SECOND_SIGN:
-        return Verdict("item_pumped", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "paired_test", by_anybody)
+        return Verdict(ITEM_PUMPED, DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "paired_test", by_anybody)
     return None
 
 

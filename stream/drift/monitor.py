@@ -13,15 +13,15 @@ from state.ring import Entries
 from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, VersionId
 from stream.cloud_events import cloud_event, webhook_destination
 from stream.config import LearnerSettings
-from stream.drift.announcement import Place, announce, announce_item, announce_rejects, announce_shift
+from stream.drift.announcement import Place, announce, announce_item, announce_share, announce_shift
 from stream.drift.decision import PAUSING
 from stream.drift.frozen import first_comparison, no_comparison
 from stream.drift.histograms import POPULARITY, QUANTITIES
 from stream.drift.input_alarm import InputAlarm
 from stream.drift.loss_alarm import LossAlarm
-from stream.drift.rejects import Rejects
+from stream.drift.share_alarm import KINDS, ShareAlarm, wrong_of
 from stream.drift.shift_alarm import ShiftAlarm
-from stream.effects import Effects
+from stream.effects import Counts, Effects
 from stream.evaluation.prequential import Prequential
 from stream.events import Learnable, Origins, Records, Rejected
 from stream.walk.values import LIVE, LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
@@ -59,7 +59,7 @@ class Monitor:
         self._inputs = InputAlarm(model.inputs, self._losses, settings.drift)
         self._sampled: I64 = np.zeros(0, np.int64)
         self._inputs_next: Entries = np.zeros(0, INPUT)
-        self._rejects = Rejects()
+        self._shares = {reason: ShareAlarm(reason) for reason in KINDS}
         self.events: tuple[DriftEvent, ...] = ()
         self._raised_count = 0
         self.compares = settings.compares
@@ -112,7 +112,9 @@ class Monitor:
             records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
             self._evidence.add(records)
 
-    def conclude(self, batch_seq: int, records: Records, rejected: Sequence[Rejected]) -> Effects:
+    def conclude(
+        self, batch_seq: int, records: Records, rejected: Sequence[Rejected], counts: Counts
+    ) -> Effects:
         """What is to be kept and told of a micro-batch, some of whose records were `rejected`."""
         measured = self._prequential.take_changed()
         memos = {PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {}
@@ -121,7 +123,7 @@ class Monitor:
         name = self._settings.model.name
         here = VersionId(self._generation, batch_seq)
         place = Place(name, here, self._settings.topics.interactions, self._model.items.ids)
-        raised = tuple(self._raise(place, records, rejected))
+        raised = tuple(self._raise(place, records, rejected, counts))
         pausing = [event for event in raised if event.reason in PAUSING]
         for event in pausing:
             event.message += PAUSED[self._settings.drift.act]
@@ -136,7 +138,7 @@ class Monitor:
             "losses": self._losses.pack(),
             "inputs": self._inputs.pack(),
             "shifts": {name: alarm.pack() for name, alarm in self._shifts.items()},
-            "rejects": self._rejects.pack(),
+            "shares": {reason: alarm.pack() for reason, alarm in self._shares.items()},
         }
         memos[DRIFT_MEMO] = orjson.dumps(memo)
         outbox = tuple(
@@ -150,10 +152,12 @@ class Monitor:
         """See `Effects.pause`."""
         if pausing:
             return pausing[0].reason
-        over = self._inputs.standing is None and not self._rejects.standing
+        over = self._inputs.standing is None and not any(share.standing for share in self._shares.values())
         return "" if over and self._settings.drift.act == "auto" else None
 
-    def _raise(self, place: Place, records: Records, rejected: Sequence[Rejected]) -> Iterator[DriftEvent]:
+    def _raise(
+        self, place: Place, records: Records, rejected: Sequence[Rejected], counts: Counts
+    ) -> Iterator[DriftEvent]:
         frozen = VersionId(self._generation, self.version) if self.version else None
         for name, alarm in self._shifts.items():
             for raised in alarm.advance():
@@ -162,8 +166,9 @@ class Monitor:
             yield announce(raised, self._evidence, frozen, place)
         for raised in self._inputs.advance():
             yield announce_item(raised, self._model.inputs, place)
-        if verdict := self._rejects.add(records, rejected):
-            yield announce_rejects(verdict, self._rejects, int(records.timestamps_ms.max()), place)
+        for reason, wrong in wrong_of(records, rejected, counts):
+            if verdict := self._shares[reason].add(wrong):
+                yield announce_share(verdict, self._shares[reason], int(records.timestamps_ms.max()), place)
 
     def _destinations(self, event: DriftEvent) -> Iterator[str]:
         yield self._settings.topics.drift
@@ -184,8 +189,8 @@ class Monitor:
         self._inputs.restore(stored.get("inputs", {}))
         for name, alarm in self._shifts.items():
             alarm.restore(stored.get("shifts", {}).get(name, {}))
-        if stored:
-            self._rejects.restore(stored["rejects"])
+        for reason, packed in stored.get("shares", {}).items():
+            self._shares[reason].restore(packed)
         kept = DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b""))
         self.events, self._raised_count = tuple(kept.events), max(kept.raised, len(kept.events))
 

@@ -5,8 +5,8 @@
 Each stream goes through the drill's learner as it is and with each fault from half of it on, every event
 sampled; a seed is that of the fault and of the learner. River's detectors get the hits among the first ten of
 the live model, event by event. *At equal false alarms*: of a detector that looks for a fall, the most
-sensitive setting that says no more of the undisturbed stream than the service does. Where a detector finds
-nothing its delay is counted to the end of the stream.
+sensitive setting that says no more of the undisturbed stream than the service does, if there is one. Where a
+detector finds nothing its delay is counted to the end of the stream.
 """
 
 import argparse
@@ -85,18 +85,21 @@ def fired(detector: Any, found: Course, only_falls: bool) -> list[int]:
 
 def settings(name: str) -> Iterator[Any]:
     """Detectors of that name that look for a fall, the most sensitive one first."""
-    for n in range(40):
+    for n in range(4, 33):
         if name == "ADWIN":
-            yield drift.ADWIN(delta=0.002 / 4**n)
+            yield drift.ADWIN(delta=10 ** -(2 ** (n / 4)))
         else:
-            yield drift.PageHinkley(threshold=12.5 * 2 ** (n / 2), mode="down")
+            yield drift.PageHinkley(threshold=2 ** (n / 2), mode="down")
 
 
-def at_equal_false_alarms(name: str, undisturbed: Course, disturbed: Course, allowed: int) -> list[int]:
+def at_equal_false_alarms(
+    name: str, undisturbed: Course, disturbed: Course, allowed: int
+) -> list[int] | None:
+    """What a detector says of the disturbed stream; None if no setting says so little of the other."""
     for sensitive, again in zip(settings(name), settings(name), strict=True):
         if len(fired(sensitive, undisturbed, only_falls=True)) <= allowed:
             return fired(again, disturbed, only_falls=True)
-    raise RuntimeError(f"{name} says too much of an undisturbed stream with any setting")
+    return None
 
 
 def delay(told: Fired, start: int, events: int) -> int:
@@ -134,14 +137,13 @@ def figures_of(stream: str, seed: int) -> Iterator[dict[str, object]]:
             "detail": {"errors": [(at - part.start, reason) for at, reason in told]},
         }
         peers = {
-            name: delay(
-                at_equal_false_alarms(name, undisturbed, disturbed, len(false_alarms)), part.start, len(rows)
-            )
+            name: None if quiet is None else delay(quiet, part.start, len(rows))
             for name in ("ADWIN", "Page-Hinkley")
+            for quiet in [at_equal_false_alarms(name, undisturbed, disturbed, len(false_alarms))]
         }
         yield {
             "figure": f"{stream}, {fault}, seed {seed}: events until river tells ÷ until we do",
-            "ratio": min(peers.values()) / ours,
+            "ratio": min(found for found in peers.values() if found is not None) / ours,
             "must": 1.0,
             "aim": 5.0,
             "detail": {"ours": ours, **peers},

@@ -8,7 +8,14 @@ from pipeline import CONTROL, DRIFT, INTERACTIONS, command, in_directory
 from streams import likes_by_taste
 
 from livefactor.drill.faults import plant
-from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, DriftEvent
+from protos.events_pb2 import (
+    COMMAND_ACTION_FREEZE,
+    COMMAND_ACTION_RESUME,
+    DRIFT_ACTION_ROLLBACK,
+    DRIFT_ACTION_WARN,
+    SEVERITY_ERROR,
+    DriftEvent,
+)
 from state.rocksdb.writer import RocksWriter
 from stream.config import DriftConfig
 from stream.lineage.identity import identity
@@ -21,10 +28,9 @@ BEFORE, FAULT, AFTER = 3_000, 600, 900
 class Place:
     """A learner on a store in a directory; each run is a process of its own, as it were."""
 
-    def __init__(self, directory, act="tell"):
-        self.learner = Learner(
-            ranking={"repeats": True}, learning={"batch_records_max": BATCH}, drift={"act": act}
-        )
+    def __init__(self, directory, act="tell", **sections):
+        learning = {"batch_records_max": BATCH, **sections.pop("learning", {})}
+        self.learner = Learner(ranking={"repeats": True}, learning=learning, drift={"act": act}, **sections)
         self.learner.settings = in_directory(self.learner.settings, directory / "state")
         self.directory, self.published = directory, 0
 
@@ -137,6 +143,41 @@ def test_a_pushed_item_pauses_too(tmp_path):
     assert "item_pumped" in {event.reason for event in place.told()}
     assert engine.control.paused == "item_pumped"
     assert engine.model.clock < 5_400
+    assert place.agrees()
+
+
+DIVERGING = {
+    "learning": {"feedback": "explicit", "algorithm": "sgd"},
+    "sgd": {"adagrad": False, "step": 0.3},
+}
+
+CHANGED = {
+    "types_doubtful": ({}, {"event_type": "unfriended"}, DRIFT_ACTION_WARN, "'unfriended' ("),
+    "updates_refused": (DIVERGING, {"value": 1e6}, DRIFT_ACTION_ROLLBACK, "refused, rows kept as they were"),
+}
+"""With which settings a producer begins to send what; what helps, and what is said of it."""
+
+
+@pytest.mark.parametrize("reason", CHANGED)
+@pytest.mark.parametrize("act", ["tell", "auto"])
+def test_events_that_mean_the_opposite_and_updates_refused_pause_too(tmp_path, reason, act):
+    sections, change, action, said = CHANGED[reason]
+    place = Place(tmp_path, act, **sections)
+    rows = likes_by_taste(BEFORE + FAULT + AFTER, users=100, items=60, tastes=3)
+    faulty = range(BEFORE, BEFORE + FAULT, 2)
+    rows = [row | {"value": 4.0} | (change if n in faulty else {}) for n, row in enumerate(rows)]
+    place.publish(rows[: BEFORE + FAULT])
+    engine = place.learn()
+    [event] = [event for event in place.told() if event.severity == SEVERITY_ERROR]
+    assert (event.reason, event.action) == (reason, action)
+    assert said in event.message
+    [where] = event.positions
+    assert where.offset == BEFORE
+    assert engine.control.paused == reason
+    assert engine.model.clock < BEFORE + FAULT // 2
+    place.publish(rows[BEFORE + FAULT :])
+    ends_by_itself = act == "auto" and reason == "types_doubtful"
+    assert place.learn().control.paused == ("" if ends_by_itself else reason)
     assert place.agrees()
 
 

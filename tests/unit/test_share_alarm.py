@@ -1,4 +1,4 @@
-"""Records that begin to be rejected, told once, with what is wrong with them."""
+"""A share of what comes in that begins to be wrong, told once, with what it is."""
 
 import numpy as np
 import orjson
@@ -9,7 +9,9 @@ from streams import likes_by_taste
 
 from livefactor.drill.faults import plant
 from protos.events_pb2 import DRIFT_ACTION_WARN, SEVERITY_ERROR, DriftEvent
-from stream.drift.rejects import WINDOW_RECORDS, Rejects
+from stream.drift.decision import RECORDS_REJECTED
+from stream.drift.share_alarm import WINDOW, ShareAlarm, wrong_of
+from stream.effects import Counts
 from stream.events import Rejected
 
 
@@ -17,9 +19,13 @@ def some(count):
     return [Rejected(n, "decode", "the field 'sku' is not known", "json_field_unknown") for n in range(count)]
 
 
+def batch(records, rejected, feed):
+    """What is wrong with a batch of which so many records are rejected, the first of them."""
+    return dict(wrong_of(feed(*[b""] * records), some(rejected), Counts()))[RECORDS_REJECTED]
+
+
 def add(rejects, records, rejected, feed):
-    """A batch of which so many records are rejected, the first of them."""
-    return rejects.add(feed(*[b""] * records), some(rejected))
+    return rejects.add(batch(records, rejected, feed))
 
 
 def fed(rejects, batches, records, rejected, feed=None):
@@ -29,7 +35,7 @@ def fed(rejects, batches, records, rejected, feed=None):
 
 @pytest.fixture
 def settled():
-    rejects = Rejects()
+    rejects = ShareAlarm(RECORDS_REJECTED)
     assert fed(rejects, 60, 100, 0) == []
     return rejects
 
@@ -37,18 +43,18 @@ def settled():
 @pytest.mark.parametrize("records", [1, 20, 100, 1_000])
 def test_a_jump_is_told_once_and_ends(settled, records):
     feed = Feed(offset=7_000)
-    [verdict] = fed(settled, -(-WINDOW_RECORDS // records), records, records, feed)
+    [verdict] = fed(settled, -(-WINDOW // records), records, records, feed)
     assert settled.first == {0: 7_000}
     assert (verdict.reason, verdict.severity) == ("records_rejected", SEVERITY_ERROR)
     assert verdict.p_value < 1e-6
     assert settled.standing
     fed(settled, 1_000 // records + 1, records, 0)
     assert not settled.standing
-    assert fed(settled, -(-WINDOW_RECORDS // records), records, records)
+    assert fed(settled, -(-WINDOW // records), records, records)
 
 
 def test_what_has_always_been_rejected_is_no_news():
-    rejects, random, feed = Rejects(), np.random.default_rng(5), Feed()
+    rejects, random, feed = ShareAlarm(RECORDS_REJECTED), np.random.default_rng(5), Feed()
     verdicts = [add(rejects, 100, random.binomial(100, 0.2), feed) for _ in range(400)]
     assert not any(verdicts)
 
@@ -58,7 +64,7 @@ def test_a_few_are_no_alarm(settled):
 
 
 def test_everything_rejected_from_the_start_is_told():
-    rejects = Rejects()
+    rejects = ShareAlarm(RECORDS_REJECTED)
     assert fed(rejects, 2, 100, 100) == []
     [verdict] = fed(rejects, 3, 100, 100)
     assert verdict.detector == "limit"
@@ -73,17 +79,17 @@ def test_the_sentence_names_what_is_wrong(settled):
 
 @pytest.mark.parametrize("at", [0, 3, 61, 64])
 def test_it_goes_on_after_a_restart_as_if_there_had_been_none(at):
-    rejects, random, feed = Rejects(), np.random.default_rng(1), Feed()
+    rejects, random, feed = ShareAlarm(RECORDS_REJECTED), np.random.default_rng(1), Feed()
     shares = [0.0] * 60 + [0.4] * 5 + [0.0] * 5
     for n, share in enumerate(shares):
-        batch = feed(*[b""] * 100), some(int(random.binomial(100, share)))
+        wrong = batch(100, int(random.binomial(100, share)), feed)
         if n == at:
-            copy = Rejects()
+            copy = ShareAlarm(RECORDS_REJECTED)
             copy.restore(orjson.loads(orjson.dumps(rejects.pack())))
         if n >= at:
-            assert copy.add(*batch) == rejects.add(*batch)
+            assert copy.add(wrong) == rejects.add(wrong)
         else:
-            rejects.add(*batch)
+            rejects.add(wrong)
     assert copy.pack() == rejects.pack()
 
 
