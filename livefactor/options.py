@@ -48,6 +48,12 @@ RepeatsOption = Annotated[
 SampleOption = Annotated[
     int, typer.Option("--sample", min=1, metavar="N", help="Score one in N events, by a hash of its place.")
 ]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="DIR", help="Write index.html, with plots, and the figures as JSON there."
+    ),
+]
 CutoffOption = Annotated[int, typer.Option("--k", "-k", min=1, metavar="K", help="Cut-off of HR and NDCG.")]
 ProgressOption = Annotated[
     bool, typer.Option("--progress", help="Say how far it is even where nobody watches.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from livefactor.commands.replay import progress_if_wanted
-from livefactor.console import print_fields, print_json
+from livefactor.console import note, print_fields, print_json
 from livefactor.options import (
     ColumnsOption,
     ConfigOption,
@@ -13,6 +13,7 @@ from livefactor.options import (
     JsonOption,
     LimitOption,
     ProgressOption,
+    ReportOption,
     SampleOption,
     SetOption,
     TimeUnitOption,
@@ -45,6 +46,7 @@ def drill(
     columns: ColumnsOption = None,
     time_unit: TimeUnitOption = None,
     show_progress: ProgressOption = False,
+    report_directory: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -55,7 +57,9 @@ def drill(
     the stream as it is. Needs no Kafka and keeps nothing.
     """
     from livefactor.drill.faults import FAULTS
+    from livefactor.drill.report import plots
     from livefactor.drill.run import Plan, facts, read_rows, run
+    from livefactor.page.document import prepare, write
 
     if fault not in FAULTS:
         raise typer.BadParameter(f"there is no fault {fault!r}: {', '.join(FAULTS)}")
@@ -63,9 +67,14 @@ def drill(
         raise typer.BadParameter(f"the fault ends at {until:g}, before it begins at {at:g}")
     every = [f"prequential.sample_every={sample}", f"prequential.work_max={10**9}"]
     settings = settings_of(config, [*(overrides or []), *every])
+    if report_directory:
+        prepare(report_directory)
     rows = read_rows(file, layout_of(file, columns, time_unit), limit)
     plan = Plan(fault, at, until, seed)
     with progress_if_wanted(f"drill on {file.name}", len(rows), show_progress) as advance:
         disturbed, twin = run(rows, settings, plan, advance)
     found = facts(plan, disturbed, twin)
     print_json(found) if as_json else print_fields(found)
+    if report_directory:
+        drawn = plots(file.name, plan, disturbed, twin)
+        note(f"report: {write(report_directory, 'drill', found, drawn)}")

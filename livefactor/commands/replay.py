@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +26,7 @@ from livefactor.options import (
     MinValueOption,
     ProgressOption,
     RepeatsOption,
+    ReportOption,
     SampleOption,
     SetOption,
     TimeUnitOption,
@@ -73,10 +73,7 @@ def replay(
         bool, typer.Option("--strict", help="Stop at the first bad row, and at a file cut short.")
     ] = False,
     show_progress: ProgressOption = False,
-    report_directory: Annotated[
-        Path | None,
-        typer.Option("--report", metavar="DIR", help="Write index.html, with plots, and replay.json there."),
-    ] = None,
+    report_directory: ReportOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -86,8 +83,9 @@ def replay(
     Needs no Kafka and keeps nothing. Each event is scored before anything learns from it. Exit code 1 if the
     file was cut short.
     """
+    from livefactor.page.document import prepare, write
     from livefactor.replay.recording import read
-    from livefactor.replay.report import prepare, write
+    from livefactor.replay.report import plots
     from livefactor.replay.run import report, run
     from stream.replay import Plan
 
@@ -113,7 +111,8 @@ def replay(
     else:
         _print(facts)
     if report_directory:
-        note(f"report: {write(report_directory, file.name, recording, measured, facts)}")
+        drawn = plots(file.name, recording, measured, k)
+        note(f"report: {write(report_directory, 'replay', facts, drawn)}")
     if recording.damage:
         raise typer.Exit(1)
 

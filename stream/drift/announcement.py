@@ -90,9 +90,7 @@ def announce_shift(raised: Raised, name: str, inputs: Inputs, place: Place) -> D
     verdict, since, end, reference = raised
     records = inputs.between(end - WINDOW_EVENTS, end)
     shift = shift_of(name, reference, records)
-    medians = [
-        "none" if median is None else f"{median:.3g}" for median in (shift.median_before, shift.median)
-    ]
+    medians = [_short(median) for median in (shift.median_before, shift.median)]
     event = _event_of(verdict, place, int(records["time_ms"].max()), end, name)
     event.message = (
         f"the latest events differ from those before in {name} (median {medians[0]} -> {medians[1]}, "
@@ -145,6 +143,12 @@ def _event_of(verdict: Verdict, place: Place, time_ms: int, end: int, about: str
         detector=verdict.detector,
         p_value=verdict.p_value,
     )
+
+
+def _short(median: float | None) -> str:
+    if median is None:
+        return "none"
+    return f"{median:,.0f}" if abs(median) >= 1_000 else f"{median:.3g}"
 
 
 def _sentence(reason: str, before: Window, current: Window, frozen: VersionId | None) -> str:

@@ -33,9 +33,13 @@ def browser() -> str:
     return found
 
 
-def replay(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "livefactor.cli", "replay", *map(str, arguments)]
+def livefactor(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "livefactor.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+
+
+def replay(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return livefactor("replay", *arguments)
 
 
 def recorded(path: Path, rows: list[str]) -> Path:
@@ -116,6 +120,30 @@ def test_little_is_shown_without_an_error(
     weighs_nothing = {"Weights"} if "--models" in arguments else set[str]()
     assert sections(document) == [name for name in SECTIONS if name not in weighs_nothing]
     assert not re.search("NaN|Infinity|undefined", document[: document.index("<script")])
+
+
+@pytest.mark.parametrize("fault", ["shuffle-labels", "rename-fields", "none"])
+def test_a_drill_is_drawn(browser: str, tmp_path: Path, fault: str):
+    file = recorded(tmp_path / "<b>.csv", likes(1_500))
+    done = livefactor("drill", file, "--fault", fault, "--report", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert f"report: {tmp_path}/index.html" in done.stderr
+    assert json_is(done.stdout, tmp_path / "drill.json")
+    document, said = drawn(browser, tmp_path / "index.html", tmp_path / "profile")
+    assert said == []
+    disturbed = fault != "none"
+    assert sections(document) == [
+        "Around the fault",
+        "The whole stream",
+        *(["What it costs"] if disturbed else []),
+        "What was told",
+        "All figures",
+    ]
+    # of live, baseline and twin, twice; nothing is frozen so early
+    assert curves(document) >= 6 + disturbed
+    assert document.count('<line class="mark"') >= 6 * disturbed
+    assert f"<h1>Drill: {fault} in &lt;b&gt;.csv</h1>" in document
+    assert ("records_rejected" in document) == (fault == "rename-fields")
 
 
 def test_a_directory_that_cannot_be_is_refused_before_anything_is_read(tmp_path: Path):

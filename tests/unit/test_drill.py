@@ -3,11 +3,13 @@
 from collections import Counter
 
 import numpy as np
+import orjson
 import pytest
 from streams import likes_by_taste, random_likes
 
 from livefactor.commands.drill import NAMES
 from livefactor.drill.faults import FAULTS, PUMPED_SHARE, RENAMED, RESCALED_BY, plant
+from livefactor.drill.report import plots
 from livefactor.drill.run import Alarm, Course, Plan, facts, run
 from livefactor.settings import Settings
 from protos.events_pb2 import (
@@ -127,6 +129,48 @@ def test_a_drill_finds_a_fault_and_leaves_its_twin_alone():
     assert heard[-1] == 6_000
     judged = np.isfinite(twin.losses[:, 0])
     assert np.array_equal(judged, (twin.reciprocal_ranks[:, 0] > 0) & (twin.reciprocal_ranks[:, 0] <= 1))
+
+
+def test_what_is_plotted():
+    random = np.random.default_rng(3)
+    losses, ranks = random.gamma(2, 1, (2, 1_000, 3))
+    losses[::3] = ranks[::3] = np.nan
+    worse = losses.copy()
+    worse[500:510, 0] += 1.0
+    plan = Plan("shuffle-labels")
+    disturbed, twin = Course(worse, ranks, (alarm(540),)), Course(losses, ranks, ())
+    drawn = plots("events.csv", plan, disturbed, twin)
+    assert drawn["fault"] == {"begins": 500, "ends": 600, "none": False}
+    assert drawn["alarms"][0] | {"message": ""} == {
+        "at": 540,
+        "severity": "error",
+        "action": "RETRAIN",
+        "reason": "taste_lost",
+        "segment": "",
+        "message": "",
+    }
+    whole = drawn["whole"]
+    assert (whole["events"][0], whole["events"][-1]) == (300, 1_000)
+    for measure, values in (("log_loss", worse), ("reciprocal_rank", ranks)):
+        means = [whole[measure][name][-1] for name in ("live", "frozen", "baseline")]
+        np.testing.assert_allclose(means, np.nanmean(values[-300:], axis=0), rtol=1e-4)
+    undisturbed = whole["log_loss"]["live, undisturbed"]
+    assert undisturbed[-1] == pytest.approx(np.nanmean(losses[-300:, 0]), rel=1e-4)
+    assert drawn["area"]["nats"][-1] == pytest.approx(
+        facts(plan, disturbed, twin)["loss_area_vs_twin"], rel=1e-4
+    )
+    assert drawn["area"]["nats"][0] == 0
+
+
+@pytest.mark.parametrize("events", [1, 5, 299, 301])
+@pytest.mark.parametrize("fault", ["none", "permute-items"])
+def test_tiny_streams_are_plotted_too(events, fault):
+    nothing = np.full((events, 3), np.nan)
+    course = Course(nothing, nothing, ())
+    drawn = plots("events.csv", Plan(fault), course, course)
+    assert drawn["whole"]["events"][-1] == events
+    assert set(drawn["close"]["log_loss"]["live"]) == {None}
+    assert orjson.dumps(drawn)
 
 
 def test_a_drill_needs_comparisons():

@@ -11,8 +11,9 @@ import pytest
 from streams import pairs, random_likes, settings, stream
 
 import livefactor.replay.series
+from livefactor.page.document import ReportError, encoded, inert, prepare, write
 from livefactor.replay.recording import Recording
-from livefactor.replay.report import ReportError, encoded, inert, plots, prepare, write
+from livefactor.replay.report import plots
 from livefactor.replay.run import Measured, report, run
 from livefactor.replay.series import (
     calibration,
@@ -71,7 +72,8 @@ def reported(directory: Path, events, name: str = "events.csv", plan: Plan | Non
     recording = Recording(events)
     measured = run(recording, configured, plan, 10, traced=True)
     facts = report(recording, measured, configured, plan, 10)
-    return write(directory, name, recording, measured, facts).read_text(encoding="utf-8")
+    drawn = plots(name, recording, measured, 10)
+    return write(directory, "replay", facts, drawn).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,3 @@
-// Data comes from outside: it becomes text nodes and numbers, never markup.
-const figures = JSON.parse(document.getElementById("figures").textContent);
-const series = JSON.parse(document.getElementById("series").textContent);
-
 const { k, models, intervals, scored } = figures.ranking;
 const names = Object.keys(models);
 const live = series.model;
@@ -27,39 +23,6 @@ function bestExpert(metric, split) {
 function role(name, metric, split) {
   if (name === live) return "live";
   return name === bestExpert(metric, split) ? "best" : "muted";
-}
-
-// What the page is made of
-
-function section(title, says, ...children) {
-  return html("section", {}, html("h2", {}, title), html("p", { class: "says" }, says), ...children);
-}
-
-function half(title, says, ...children) {
-  return html("div", {}, html("h3", {}, title), html("p", { class: "says" }, says), ...children);
-}
-
-/** Buttons of which one is chosen. `options`: {key: label}; `chosen(key)` is called at once and on every click. */
-function choose(label, options, first, chosen, isEmpty = () => false) {
-  const group = html("div", { class: "choice", role: "group", "aria-label": label });
-  for (const [key, text] of Object.entries(options)) {
-    const button = html("button", { type: "button", "aria-pressed": String(key === first) }, text);
-    button.disabled = isEmpty(key);
-    button.addEventListener("click", () => {
-      for (const each of group.children) each.setAttribute("aria-pressed", String(each === button));
-      chosen(key);
-    });
-    group.append(button);
-  }
-  chosen(first);
-  return group;
-}
-
-/** A chart that can be switched between options. */
-function switched(label, options, draw) {
-  const host = html("div");
-  const first = Object.keys(options)[0];
-  return [html("div", { class: "controls" }, choose(label, options, first, (key) => host.replaceChildren(draw(key)))), host];
 }
 
 function lift(metric, split) {
@@ -103,14 +66,6 @@ function verdict() {
 
 function tiles() {
   const split = choice.split;
-  const tile = (name, value, note) =>
-    html(
-      "div",
-      { class: "tile" },
-      html("div", { class: "name" }, name),
-      html("div", { class: "value" }, value),
-      html("div", { class: "note" }, note),
-    );
   const found = Object.entries(METRICS).map(([metric, label]) => {
     const { best, own, other, ratio } = lift(metric, split);
     const limits = intervals[live][split][metric];
@@ -208,11 +163,6 @@ function warmAndCold() {
   ]);
   const says = `${METRICS.hr} of ${shown.join(", ")} on all events and on either part; an item never seen is a miss for all.`;
   return pair("Warm and cold", left, half("What that does to hits", says, barChart(rows, FORMATS.score)));
-}
-
-function pair(title, ...halves) {
-  const box = html("div", { class: "pair" }, ...halves);
-  return html("section", {}, html("h2", {}, title), html("p", { class: "says" }), box);
 }
 
 function calibration() {
@@ -342,10 +292,6 @@ function ratings() {
 }
 
 function protocol() {
-  const read = (value) => (value === null || typeof value !== "object" ? String(value) : JSON.stringify(value));
-  const list = (entries) =>
-    html("dl", {}, ...Object.entries(entries).flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, read(value))]));
-  const details = (title, content) => html("details", {}, html("summary", {}, title), content);
   return section(
     "How this was measured",
     "Test, then learn: every event is scored by every model before any of them learns from it.",
@@ -358,7 +304,6 @@ function protocol() {
 // The page
 
 document.title = `Livefactor replay: ${series.file}`;
-const main = document.getElementById("report");
 const chosen = html("div");
 
 /** What depends on the metric and the split that are chosen. */

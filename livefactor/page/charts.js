@@ -1,6 +1,6 @@
 "use strict";
 
-// Charts: how numbers become SVG. What they mean is the matter of report.js.
+// Charts: how numbers become SVG. What they mean is the matter of the report's own script.
 
 // Elements
 
@@ -132,9 +132,10 @@ function curve(line, toX, toY) {
 /**
  * Curves over the stream, with what the pointer, or the arrow keys, point at.
  *
- * `lines`: {name, role, x, y}; all have the same x. `format`: how values read; `zero`: the axis begins there.
+ * `lines`: {name, role, x, y}; all have the same x. `format`: how values read; `zero`: the axis begins there;
+ * `marks`: {x, name}, where something happened.
  */
-function lineChart(label, lines, { format, zero = true, height = 290, xLabel = "event in the stream" }) {
+function lineChart(label, lines, { format, zero = true, height = 290, xLabel = "event in the stream", marks = [] }) {
   const values = lines.flatMap((line) => line.y.filter(known));
   if (!values.length) return emptyBox("Nothing to show: no event of this kind was scored.");
   const stops = lines[0].x;
@@ -143,6 +144,8 @@ function lineChart(label, lines, { format, zero = true, height = 290, xLabel = "
   const box = plotBox(label, (width, within) => {
     const x = stops.length > 1 ? [stops[0], stops.at(-1)] : [stops[0] - 1, stops[0] + 1];
     const area = axes(width, height, x, extent(values, zero), spec);
+    const seen = marks.filter((mark) => mark.x >= x[0] && mark.x <= x[1]).sort((one, other) => one.x - other.x);
+    seen.forEach((mark, n) => area.drawing.append(...marked(mark, n, area)));
     const order = [...lines].sort((one, other) => depth(one) - depth(other));
     for (const line of order) area.drawing.append(curve(line, area.toX, area.toY));
     follow(area, within, lines, FORMATS[format], width);
@@ -150,6 +153,16 @@ function lineChart(label, lines, { format, zero = true, height = 290, xLabel = "
   });
   host.append(box, legend(box, lines));
   return host;
+}
+
+/** A line at a place of the abscissa, with its name beside it, lower than that of the mark before it. */
+function marked({ x, name }, n, { toX, right, bottom }) {
+  const at = toX(x);
+  const side = at > right - 110 ? { x: at - 5, "text-anchor": "end" } : { x: at + 5, "text-anchor": "start" };
+  return [
+    svg("line", { class: "mark", x1: at, x2: at, y1: MARGIN.top, y2: bottom }),
+    svg("text", { class: "mark", y: MARGIN.top + 12 + 15 * (n % 3), ...side }, name),
+  ];
 }
 
 /** What is drawn last lies on top. */

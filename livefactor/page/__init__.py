@@ -1,0 +1,1 @@
+"""Pages that need nothing but themselves: a template, its style and its scripts; see `document`."""
