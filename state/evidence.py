@@ -37,16 +37,16 @@ INPUT = np.dtype(
         ("weight", "<f4"),
         ("popularity", "<f4"),
         ("user_events", "<i4"),
-        ("loss", "<f4"),
+        ("losses", "<f4", (3,)),
     ]
 )
 """Whether the user had the item; the event's value, NaN for none, and its type's weight; how many times as
-many events as the mean item the item had, and how many events the user had: 0 for one that is new; the log
-loss of the live model, NaN where nothing was compared."""
+many events as the mean item the item had, and how many events the user had: 0 for one that is new; log losses
+as in `RECORD`, NaN where nothing was compared."""
 
 _BEFORE_COUNTS = np.dtype([*EVENT, ("repeated", "<u1")]).itemsize
-EARLIER_INPUTS = _BEFORE_COUNTS, INPUT.itemsize - np.dtype("<f4").itemsize
-"""Bytes of a record before it had values and counts, and before it had a loss."""
+EARLIER_INPUTS = _BEFORE_COUNTS, INPUT.itemsize - np.dtype(("<f4", (3,))).itemsize
+"""Bytes of a record before it had values and counts, and before it had losses."""
 
 
 class Evidence(Ring):

@@ -50,7 +50,7 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     from state.evidence import stored_evidence, stored_inputs
     from state.store import DRIFT_MEMO
     from stream.drift.histograms import QUANTITIES, shift_of
-    from stream.drift.series import concentration
+    from stream.drift.series import top_of
     from stream.drift.windows import WINDOW_EVENTS, windows_of
 
     settings = settings_of(config, overrides)
@@ -58,20 +58,20 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
         evidence, inputs, memo = stored_evidence(reader), stored_inputs(reader), reader.head().memo
     records = evidence.latest()
     alarms = orjson.loads(memo.get(DRIFT_MEMO, b"{}"))
-    standing = alarms.get("losses", {}), alarms.get("inputs", {}), *alarms.get("shares", {}).values()
+    several = [*alarms.get("concentrations", {}).values(), *alarms.get("shares", {}).values()]
     version = int(records["version"][-1]) if len(records) else 0
     windows = windows_of(records)
     latest = inputs.latest()
     earlier, sampled = latest[:-WINDOW_EVENTS], latest[-WINDOW_EVENTS:]
     shifts = [shift_of(name, earlier, sampled) for name in QUANTITIES if len(earlier) > 1]
-    top_share, repeated = concentration(sampled).tolist() if len(sampled) else (None, None)
     facts: dict[str, object] = {
         "sampled": inputs.added,
-        "top_item_share": top_share,
-        "repeated_share": repeated,
+        "top_item_share": len(top_of(sampled, "item")[1]) / len(sampled) if len(sampled) else None,
+        "top_user_share": len(top_of(sampled, "user")[1]) / len(sampled) if len(sampled) else None,
+        "repeated_share": float(sampled["repeated"].mean()) if len(sampled) else None,
         "compared": evidence.added,
         "frozen_version": version or None,
-        "alarm": any(alarm.get("standing") for alarm in standing),
+        "alarm": any(alarm.get("standing") for alarm in [alarms.get("losses", {}), *several]),
     }
     if as_json:
         facts["inputs"] = [shift._asdict() for shift in shifts]

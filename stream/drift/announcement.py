@@ -15,7 +15,7 @@ from state.store import VersionId
 from stream.drift.alarm import Raised
 from stream.drift.decision import Verdict
 from stream.drift.histograms import shift_of
-from stream.drift.series import top_item
+from stream.drift.series import top_of
 from stream.drift.share_alarm import ShareAlarm
 from stream.drift.windows import WINDOW_EVENTS, Window, window_of
 from stream.walk.values import COMPARED
@@ -37,17 +37,28 @@ SENTENCES: Mapping[str, str] = {
 }
 """By reason of a verdict."""
 
+CONCENTRATED: Mapping[str, str] = {
+    "item": "{share:.0%} of the latest events are about the item {name!r} ({before:.1%} before), of users "
+    "who had it already or whom nothing draws to it: it is pushed, or a producer sends a default; go back to "
+    "before that, without the events about it",
+    "user": "{share:.0%} of the latest events are of the user {name!r} ({before:.1%} before), about what "
+    "they had already or nothing draws them to: a program, or a producer sends a default; go back to before "
+    "that, without the events of this user",
+}
+"""By what is concentrated."""
+
 
 class Place(NamedTuple):
     """Where an alarm was raised: of which `model`, in which micro-batch.
 
-    `topic` is that of interactions; `names` are ids of items by ordinals.
+    `topic` is that of interactions; `names` are ids of items by ordinals, `user_names` those of users.
     """
 
     model: str
     here: VersionId
     topic: str
     names: Callable[[I64], Sequence[bytes]]
+    user_names: Callable[[I64], Sequence[bytes]]
 
 
 def announce(raised: Raised, evidence: Evidence, frozen: VersionId | None, place: Place) -> DriftEvent:
@@ -65,23 +76,20 @@ def announce(raised: Raised, evidence: Evidence, frozen: VersionId | None, place
     return event
 
 
-def announce_item(raised: Raised, inputs: Inputs, place: Place) -> DriftEvent:
-    """The event of an alarm about an item that takes too much."""
+def announce_concentration(raised: Raised, of: str, inputs: Inputs, place: Place) -> DriftEvent:
+    """The event of an alarm about an "item" or a "user" that takes too much."""
     verdict, since, end, reference = raised
     window = inputs.between(end - WINDOW_EVENTS, end)
-    item, count = top_item(window)
-    [name] = place.names(np.array([item], np.int64))
+    ordinal, events = top_of(window, of)
+    [name] = (place.names if of == "item" else place.user_names)(np.array([ordinal], np.int64))
     records = inputs.between(since, end)
-    pumped = records[records["item"] == item]
-    before = float((reference["item"] == item).mean())
-    event = _event_of(verdict, place, int(pumped["time_ms"].max()), end)
-    event.message = (
-        f"{count / len(window):.0%} of the latest events are about the item {name.decode()!r} "
-        f"({before:.1%} before), of users who had it already or whom nothing draws to it: it is pushed, or a "
-        "producer sends a default; go back to before that, without the events about it"
+    taken = records[records[of] == ordinal]
+    event = _event_of(verdict, place, int(taken["time_ms"].max()), end, of)
+    event.message = CONCENTRATED[of].format(
+        share=len(events) / len(window), before=(reference[of] == ordinal).mean(), name=name.decode()
     )
-    event.segment = f"item {name.decode()}"
-    event.positions.extend(_beginnings(pumped, place.topic))
+    event.segment = f"{of} {name.decode()}"
+    event.positions.extend(_beginnings(taken, place.topic))
     return event
 
 

@@ -17,10 +17,10 @@ BESIDE = 0.005
 SECOND_SIGN = 0.05
 """p-value below which the model's lead is in doubt, where something else surely changed."""
 
-ITEM_PUMPED = "item_pumped"
+ITEM_PUMPED, USER_FLOODS = "item_pumped", "user_floods"
 RECORDS_REJECTED, TYPES_DOUBTFUL, UPDATES_REFUSED = "records_rejected", "types_doubtful", "updates_refused"
 
-PAUSING = frozenset({ITEM_PUMPED, RECORDS_REJECTED, TYPES_DOUBTFUL, UPDATES_REFUSED})
+PAUSING = frozenset({ITEM_PUMPED, USER_FLOODS, RECORDS_REJECTED, TYPES_DOUBTFUL, UPDATES_REFUSED})
 """Reasons for which nothing more is learnt, since events themselves are not to be trusted."""
 
 
@@ -40,16 +40,16 @@ class Observed(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """p-values of one window, of the item that is the most frequent there; 1 or NaN as in `Observed`.
+    """p-values of one window, of the item or user that is the most frequent there; 1 or NaN as in `Observed`.
 
-    `share`: its share of the events; `repeated`: the share of events whose user had the item; `by_anybody`:
-    log loss of the live model on its events above that of someone who knows its share alone; `skill`: see
-    there.
+    `share`: its share of the events; `repeated`: that of its events whose user had the item; `blind`: log
+    loss of the live model on its events above that of someone who knows the item's share alone or, of a user,
+    above the baseline's; `skill`: see there.
     """
 
     share: float
     repeated: float
-    by_anybody: float
+    blind: float
     skill: float
 
 
@@ -85,13 +85,14 @@ def decide(observed: Observed, limit: float) -> Verdict | None:
     return None
 
 
-def decide_inputs(taken: Taken, limit: float) -> Verdict | None:
-    """Whether the share of one item is people's choice, if it is more than before."""
-    share, repeated, by_anybody, skill = taken
-    if share < limit and (repeated < limit or by_anybody < SECOND_SIGN or skill < SECOND_SIGN):
-        return Verdict(ITEM_PUMPED, DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "block_test", share)
-    if by_anybody < limit and share < SECOND_SIGN:
-        return Verdict(ITEM_PUMPED, DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "paired_test", by_anybody)
+def decide_concentration(of: str, taken: Taken, limit: float) -> Verdict | None:
+    """Whether the share of one "item" or "user" is people's choice, if it is more than before."""
+    share, repeated, blind, skill = taken
+    reason = {"item": ITEM_PUMPED, "user": USER_FLOODS}[of]
+    if share < limit and (repeated < limit or blind < SECOND_SIGN or skill < SECOND_SIGN):
+        return Verdict(reason, DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "block_test", share)
+    if blind < limit and share < SECOND_SIGN:
+        return Verdict(reason, DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "paired_test", blind)
     return None
 
 

@@ -13,18 +13,24 @@ from state.ring import Entries
 from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, VersionId
 from stream.cloud_events import cloud_event, webhook_destination
 from stream.config import LearnerSettings
-from stream.drift.announcement import Place, announce, announce_item, announce_share, announce_shift
+from stream.drift.announcement import (
+    Place,
+    announce,
+    announce_concentration,
+    announce_share,
+    announce_shift,
+)
+from stream.drift.concentration_alarm import ConcentrationAlarm
 from stream.drift.decision import PAUSING
 from stream.drift.frozen import first_comparison, no_comparison
 from stream.drift.histograms import POPULARITY, QUANTITIES
-from stream.drift.input_alarm import InputAlarm
 from stream.drift.loss_alarm import LossAlarm
 from stream.drift.share_alarm import KINDS, ShareAlarm, wrong_of
 from stream.drift.shift_alarm import ShiftAlarm
 from stream.effects import Counts, Effects
 from stream.evaluation.prequential import Prequential
 from stream.events import Learnable, Origins, Records, Rejected
-from stream.walk.values import LIVE, LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
+from stream.walk.values import LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
 
 FORMAT = 3
 """Of the packed memo."""
@@ -56,7 +62,9 @@ class Monitor:
         self._settings, self._generation = settings, generation
         self._shifts = {name: ShiftAlarm(model.inputs, name, settings.drift) for name in QUANTITIES}
         self._losses = LossAlarm(model.evidence, self._shifts[POPULARITY], settings.drift)
-        self._inputs = InputAlarm(model.inputs, self._losses, settings.drift)
+        self._concentrations = {
+            of: ConcentrationAlarm(model.inputs, of, self._losses, settings.drift) for of in ("item", "user")
+        }
         self._sampled: I64 = np.zeros(0, np.int64)
         self._inputs_next: Entries = np.zeros(0, INPUT)
         self._shares = {reason: ShareAlarm(reason) for reason in KINDS}
@@ -101,7 +109,7 @@ class Monitor:
             _identify(inputs, self._sampled, events, origins)
             inputs["value"] = origins.values[self._sampled]
             inputs["weight"] = origins.weights[self._sampled]
-            inputs["loss"] = walked.compared[self._sampled, LIVE, LOSS] if self.compares else np.nan
+            inputs["losses"] = walked.compared[self._sampled, :, LOSS] if self.compares else np.nan
             self._model.inputs.add(inputs)
         if self.compares:
             compared = np.flatnonzero(~np.isnan(walked.compared[:, 0, LOSS]))
@@ -122,7 +130,7 @@ class Monitor:
             return Effects(memo=memos)
         name = self._settings.model.name
         here = VersionId(self._generation, batch_seq)
-        place = Place(name, here, self._settings.topics.interactions, self._model.items.ids)
+        place = Place(name, here, self._settings.topics.interactions, self._model.items.ids, self._user_names)
         raised = tuple(self._raise(place, records, rejected, counts))
         pausing = [event for event in raised if event.reason in PAUSING]
         for event in pausing:
@@ -136,7 +144,7 @@ class Monitor:
             "format": FORMAT,
             "calibrations": self.comparison.calibrations.tolist(),
             "losses": self._losses.pack(),
-            "inputs": self._inputs.pack(),
+            "concentrations": {of: alarm.pack() for of, alarm in self._concentrations.items()},
             "shifts": {name: alarm.pack() for name, alarm in self._shifts.items()},
             "shares": {reason: alarm.pack() for reason, alarm in self._shares.items()},
         }
@@ -152,7 +160,8 @@ class Monitor:
         """See `Effects.pause`."""
         if pausing:
             return pausing[0].reason
-        over = self._inputs.standing is None and not any(share.standing for share in self._shares.values())
+        concentrated = any(alarm.standing for alarm in self._concentrations.values())
+        over = not concentrated and not any(alarm.standing for alarm in self._shares.values())
         return "" if over and self._settings.drift.act == "auto" else None
 
     def _raise(
@@ -164,11 +173,20 @@ class Monitor:
                 yield announce_shift(raised, name, self._model.inputs, place)
         for raised in self._losses.advance():
             yield announce(raised, self._evidence, frozen, place)
-        for raised in self._inputs.advance():
-            yield announce_item(raised, self._model.inputs, place)
+        for of, concentration in self._concentrations.items():
+            for raised in concentration.advance():
+                yield announce_concentration(raised, of, self._model.inputs, place)
         for reason, wrong in wrong_of(records, rejected, counts):
             if verdict := self._shares[reason].add(wrong):
                 yield announce_share(verdict, self._shares[reason], int(records.timestamps_ms.max()), place)
+
+    def _user_names(self, ordinals: I64) -> list[bytes]:
+        """Ids of users; of one who is no longer in memory nothing is known but the ordinal."""
+        users = self._model.users
+        return [
+            users.ids(np.array([slot]))[0] if slot >= 0 else b"number %d" % ordinal
+            for slot, ordinal in zip(users.find_ordinals(ordinals).tolist(), ordinals.tolist(), strict=True)
+        ]
 
     def _destinations(self, event: DriftEvent) -> Iterator[str]:
         yield self._settings.topics.drift
@@ -186,7 +204,8 @@ class Monitor:
         if self.compares and stored:
             self.comparison.calibrations[:] = np.array(stored["calibrations"], np.float64)
         self._losses.restore(stored.get("losses", {}))
-        self._inputs.restore(stored.get("inputs", {}))
+        for of, concentration in self._concentrations.items():
+            concentration.restore(stored.get("concentrations", {}).get(of, {}))
         for name, alarm in self._shifts.items():
             alarm.restore(stored.get("shifts", {}).get(name, {}))
         for reason, packed in stored.get("shares", {}).items():

@@ -23,7 +23,7 @@ SKILL, OF_LIVE, OF_BASELINE = range(3)
 """Columns of `mean_losses`: log loss of live less that of the baseline, of live, and of the baseline."""
 
 TOP_SHARE, REPEATED = range(2)
-"""Columns of `concentration`: share of the most frequent item, and of events whose user had the item."""
+"""Columns of `concentration`: share of the most frequent, and of those of its events that are repeats."""
 
 
 class Series:
@@ -66,14 +66,14 @@ def mean_losses(records: Entries) -> F64:
     return np.average(means, axis=0, weights=counts / (counts + SHRINKAGE))
 
 
-def concentration(records: Entries) -> F64:
-    """How much of a window is one item, and how much repeats: float64 [2]."""
-    _, count = top_item(records)
-    return np.array([count / len(records), records["repeated"].mean()])
+def concentration(of: str, records: Entries) -> F64:
+    """How much of a window is one item or one user, and how much of it repeats: float64 [2]."""
+    _, events = top_of(records, of)
+    return np.array([len(events), events["repeated"].sum()]) / len(records)
 
 
-def top_item(records: Entries) -> tuple[int, int]:
-    """The most frequent item, as its ordinal, and how often it is there."""
-    items, counts = np.unique(records["item"], return_counts=True)
-    most = counts.argmax()
-    return int(items[most]), int(counts[most])
+def top_of(records: Entries, of: str) -> tuple[int, Entries]:
+    """The most frequent "item" or "user", as its ordinal, and its records."""
+    values, counts = np.unique(records[of], return_counts=True)
+    most = values[counts.argmax()]
+    return int(most), records[records[of] == most]

@@ -314,11 +314,12 @@ def test_drift_shows_how_the_live_model_does_beside_others(learnt: Place):
     assert 0 < window["models"]["live"]["reciprocal_rank"] <= 1
     assert window["models"]["frozen"]["log_loss"] is None
     lines = learnt.run("drift", "show").stdout.splitlines()
-    assert lines[3] == f"compared: {facts['compared']}"
+    assert lines[4] == f"compared: {facts['compared']}"
     assert facts["sampled"] >= facts["compared"]
     assert 0 < facts["top_item_share"] < 1
+    assert 0 < facts["top_user_share"] <= 1
     assert 0 <= facts["repeated_share"] <= 1
-    assert [line.split("\t")[5] for line in lines[6:]] == ["model", "live", "frozen", "baseline"]
+    assert [line.split("\t")[5] for line in lines[7:]] == ["model", "live", "frozen", "baseline"]
     assert facts["inputs"] == [], "there are too few to compare with"
     assert not facts["alarm"]
     assert learnt.json("drift", "list") == []

@@ -22,10 +22,10 @@ from stream.drift.alarm import (
     WARM_UP,
     limit,
 )
-from stream.drift.announcement import SAMPLES, Place, announce, announce_item, announce_shift
-from stream.drift.decision import Observed, Taken, decide, decide_inputs
+from stream.drift.announcement import SAMPLES, Place, announce, announce_concentration, announce_shift
+from stream.drift.concentration_alarm import JUDGED_MIN, ConcentrationAlarm
+from stream.drift.decision import Observed, Taken, decide, decide_concentration
 from stream.drift.histograms import QUANTITIES
-from stream.drift.input_alarm import USERS_MIN, InputAlarm
 from stream.drift.loss_alarm import LossAlarm
 from stream.drift.series import STEP_EVENTS, Series, mean_losses
 from stream.drift.shift_alarm import ShiftAlarm
@@ -289,14 +289,20 @@ def test_the_table_of_decisions():
         assert (verdict and verdict.reason) == reason
 
 
+def names(ordinals):
+    return [b"i%d" % ordinal for ordinal in ordinals]
+
+
+PLACE = Place("films", VersionId(1, 3), "events", names, names)
+
+
 def test_an_announcement_says_what_where_and_what_to_do():
     watched = Watched()
     watched.add(WINDOW_EVENTS, live=0.8, frozen=0.8)
     [raised] = watched.raised
 
     def event(batch_seq):
-        names = lambda ordinals: [b"i%d" % ordinal for ordinal in ordinals]  # noqa: E731
-        place = Place("films", VersionId(1, batch_seq), "events", names)
+        place = PLACE._replace(here=VersionId(1, batch_seq))
         return announce(raised, watched.evidence, VersionId(1, 7), place)
 
     told = event(90)
@@ -333,11 +339,11 @@ def sampled(count, share=0.0, repeated=0.0, first=0):
     return made
 
 
-@pytest.fixture
-def watched_inputs():
+@pytest.fixture(params=["item"])
+def watched_inputs(request):
     inputs, losses = Inputs(), loss_alarm(Evidence())
     inputs.add(sampled(START))
-    alarm = InputAlarm(inputs, losses, DriftConfig())
+    alarm = ConcentrationAlarm(inputs, request.param, losses, DriftConfig())
     assert list(alarm.advance()) == []
     return inputs, alarm, losses
 
@@ -347,8 +353,7 @@ def test_an_item_that_everybody_gets_again_is_named(watched_inputs):
     inputs.add(sampled(WINDOW_EVENTS, 0.2, 0.3, START))
     [raised] = alarm.advance()
     assert (raised.verdict.reason, raised.verdict.action) == ("item_pumped", DRIFT_ACTION_ROLLBACK)
-    place = Place("films", VersionId(1, 3), "events", lambda ordinals: [b"i%d" % each for each in ordinals])
-    told = announce_item(raised, inputs, place)
+    told = announce_concentration(raised, "item", inputs, PLACE)
     assert told.segment == f"item i{ITEM}"
     assert f"'i{ITEM}' (0.0% before)" in told.message
     assert {where.partition for where in told.positions} == {0, 1, 2}
@@ -365,7 +370,7 @@ def test_a_popular_item_is_no_fault_while_the_model_keeps_its_lead(watched_input
 
 
 @pytest.mark.parametrize(
-    ("loss", "buyers", "count"), [(3.0, 500, 1), (1.0, 500, 0), (3.0, USERS_MIN - 1, 0), (np.nan, 500, 0)]
+    ("loss", "buyers", "count"), [(3.0, 500, 1), (1.0, 500, 0), (3.0, JUDGED_MIN - 1, 0), (np.nan, 500, 0)]
 )
 def test_an_item_that_the_model_would_not_have_shown_to_its_users_is_named(
     watched_inputs, loss, buyers, count
@@ -373,10 +378,34 @@ def test_an_item_that_the_model_would_not_have_shown_to_its_users_is_named(
     inputs, alarm, _ = watched_inputs
     random = np.random.default_rng(5)
     made = sampled(WINDOW_EVENTS, 0.2, 0.0, START)
-    made["loss"] = random.normal(loss, 0.5, len(made))
+    made["losses"] = random.normal(loss, 0.5, (len(made), 1))
     made["user"][made["item"] == ITEM] %= buyers
     inputs.add(made)
     assert len(list(alarm.advance())) == count
+
+
+@pytest.mark.parametrize("watched_inputs", ["user"], indirect=True)
+@pytest.mark.parametrize(
+    ("live", "repeated", "share", "count"),
+    [(6.0, 0.0, 0.2, 1), (4.0, 0.0, 0.2, 0), (4.0, 0.3, 0.2, 1), (6.0, 0.3, 0.05, 0), (np.nan, 0.0, 0.2, 0)],
+)
+def test_a_user_whom_the_model_cannot_follow_is_named(watched_inputs, live, repeated, share, count):
+    inputs, alarm, losses = watched_inputs
+    losses.latest = 1e-9
+    random = np.random.default_rng(5)
+    made = sampled(WINDOW_EVENTS, first=START)
+    program = random.random(len(made)) < share
+    made["user"][program] = ITEM
+    made["repeated"] = program & (random.random(len(made)) < repeated)
+    made["losses"] = random.normal(5.0, 0.5, (len(made), 3))
+    made["losses"][program, 0] = random.normal(live, 0.5, program.sum())
+    inputs.add(made)
+    raised = list(alarm.advance())
+    assert len(raised) == count
+    if raised:
+        told = announce_concentration(raised[0], "user", inputs, PLACE)
+        assert (told.reason, told.segment) == ("user_floods", f"user i{ITEM}")
+        assert min(where.offset for where in told.positions) == raised[0].since
 
 
 def test_one_user_who_repeats_is_no_fault_where_nobody_did(watched_inputs):
@@ -448,8 +477,7 @@ def test_a_quantity_that_moved_is_named_once(name):
     )
     assert raised.end <= START + 2 * WINDOW_EVENTS
     assert abs(raised.since - START) < WINDOW_EVENTS
-    place = Place("films", VersionId(1, 3), "events", lambda ordinals: [b"i"] * len(ordinals))
-    told = announce_shift(raised, name, shifting.inputs, place)
+    told = announce_shift(raised, name, shifting.inputs, PLACE)
     assert told.segment == name
     assert f"differ from those before in {name} (median" in told.message
     assert {where.partition for where in told.positions} == {0, 1, 2}
@@ -459,8 +487,7 @@ def test_what_two_alarms_say_of_the_same_records_has_two_ids():
     shifting = Shifting()
     shifting.add(shaped(START))
     shifting.add(shaped(2 * WINDOW_EVENTS, START, value=20.0, weight=3.0))
-    place = Place("films", VersionId(1, 3), "events", lambda ordinals: [b"i"] * len(ordinals))
-    told = [announce_shift(raised, name, shifting.inputs, place) for name, raised in shifting.raised]
+    told = [announce_shift(raised, name, shifting.inputs, PLACE) for name, raised in shifting.raised]
     assert [event.segment for event in told] == ["values", "event types"]
     assert told[0].id != told[1].id
     assert "median 3 -> 60" in told[0].message
@@ -471,9 +498,8 @@ def test_values_that_stop_coming_are_noticed():
     shifting.add(shaped(START))
     shifting.add(shaped(2 * WINDOW_EVENTS, START, value=np.nan))
     [(name, raised)] = shifting.raised
-    place = Place("films", VersionId(1, 3), "events", lambda ordinals: [b"i"] * len(ordinals))
     assert name == "values"
-    assert "median 3 -> none" in announce_shift(raised, name, shifting.inputs, place).message
+    assert "median 3 -> none" in announce_shift(raised, name, shifting.inputs, PLACE).message
 
 
 def test_a_few_users_with_another_habit_are_no_shift():
@@ -519,17 +545,17 @@ def test_a_stationary_stream_moves_nothing(seed):
 def test_the_table_of_decisions_on_inputs():
     quiet = Taken(1.0, 1.0, 1.0, 1.0)
     crowd = quiet._replace(share=1e-4)
-    for second in ({"repeated": 1e-4}, {"by_anybody": 0.04}, {"skill": 0.04}):
-        found = decide_inputs(crowd._replace(**second), 1e-3)
+    for second in ({"repeated": 1e-4}, {"blind": 0.04}, {"skill": 0.04}):
+        found = decide_concentration("item", crowd._replace(**second), 1e-3)
         assert (found.reason, found.detector, found.p_value) == ("item_pumped", "block_test", 1e-4)
-    found = decide_inputs(quiet._replace(share=0.04, by_anybody=1e-5), 1e-3)
+    found = decide_concentration("item", quiet._replace(share=0.04, blind=1e-5), 1e-3)
     assert (found.reason, found.detector, found.p_value) == ("item_pumped", "paired_test", 1e-5)
-    nobody_knows = {"repeated": np.nan, "by_anybody": np.nan, "skill": np.nan}
+    nobody_knows = {"repeated": np.nan, "blind": np.nan, "skill": np.nan}
     for taken in (
         crowd,
-        crowd._replace(repeated=0.01, by_anybody=0.06, skill=0.06),
+        crowd._replace(repeated=0.01, blind=0.06, skill=0.06),
         crowd._replace(**nobody_knows),
-        quiet._replace(repeated=1e-4, by_anybody=1e-4, skill=1e-4),
+        quiet._replace(repeated=1e-4, blind=1e-4, skill=1e-4),
         quiet._replace(share=0.04, repeated=1e-4, skill=1e-4),
     ):
-        assert decide_inputs(taken, 1e-3) is None
+        assert decide_concentration("item", taken, 1e-3) is None

@@ -25,7 +25,6 @@ from state.store import DRIFT_EVENTS_MEMO
 from stream.drift.monitor import EVENTS_KEPT
 from stream.lineage.identity import identity
 from stream.outgoing import Outgoing
-from stream.walk.values import LIVE
 from stream.webhooks import WebhookSink
 
 BEFORE, AFTER = 4_800, 600
@@ -73,14 +72,14 @@ def test_a_fault_is_told_with_what_to_do(learner, fault, reasons):
     assert {sample.item_id for sample in found.samples} <= {row["item_id"] for row in ROWS}
 
 
-def test_sampled_events_have_the_loss_of_the_live_model_where_it_was_compared(learner):
+def test_sampled_events_have_the_losses_that_were_compared(learner):
     feed(learner, stream("none")[:400])
     model = learner.until_end().engine.model
-    compared = {record["offset"]: record["losses"][LIVE] for record in model.evidence.latest()}
+    compared = {record["offset"]: record["losses"] for record in model.evidence.latest()}
     inputs = model.inputs.latest()
-    expected = [compared.get(offset, np.nan) for offset in inputs["offset"]]
+    expected = [compared.get(offset, [np.nan] * 3) for offset in inputs["offset"]]
     assert 50 < len(compared) < len(inputs)
-    assert np.array_equal(inputs["loss"], expected, equal_nan=True)
+    assert np.array_equal(inputs["losses"], expected, equal_nan=True)
 
 
 def test_a_pumped_item_is_named(learner):
@@ -95,6 +94,24 @@ def test_a_pumped_item_is_named(learner):
     [where] = found.positions
     assert (where.topic, where.partition) == (INTERACTIONS, 0)
     assert rows[where.offset]["item_id"] == pumped
+    assert abs(where.offset - BEFORE) < 300
+
+
+def test_a_program_among_the_users_is_named(learner):
+    random = np.random.default_rng(3)
+    items = sorted({row["item_id"] for row in ROWS})
+    rows = [
+        row | {"user_id": "bot", "item_id": str(random.choice(items))}
+        if n >= BEFORE and random.random() < 0.2
+        else row
+        for n, row in enumerate(ROWS)
+    ]
+    feed(learner, rows)
+    learner.until_end()
+    [found] = [event for event in told(learner) if event.severity == SEVERITY_ERROR]
+    assert (found.reason, found.action, found.segment) == ("user_floods", DRIFT_ACTION_ROLLBACK, "user bot")
+    [where] = found.positions
+    assert rows[where.offset]["user_id"] == "bot"
     assert abs(where.offset - BEFORE) < 300
 
 
