@@ -50,7 +50,7 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     from state.evidence import stored_evidence, stored_inputs
     from state.store import DRIFT_MEMO
     from stream.drift.histograms import QUANTITIES, shift_of
-    from stream.drift.series import top_of
+    from stream.drift.series import TOP_SHARE, concentration
     from stream.drift.windows import WINDOW_EVENTS, windows_of
 
     settings = settings_of(config, overrides)
@@ -64,10 +64,13 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     latest = inputs.latest()
     earlier, sampled = latest[:-WINDOW_EVENTS], latest[-WINDOW_EVENTS:]
     shifts = [shift_of(name, earlier, sampled) for name in QUANTITIES if len(earlier) > 1]
+    top_shares = {
+        of: concentration(of, sampled)[TOP_SHARE].item() if len(sampled) else None for of in ("item", "user")
+    }
     facts: dict[str, object] = {
         "sampled": inputs.added,
-        "top_item_share": len(top_of(sampled, "item")[1]) / len(sampled) if len(sampled) else None,
-        "top_user_share": len(top_of(sampled, "user")[1]) / len(sampled) if len(sampled) else None,
+        "top_item_share": top_shares["item"],
+        "top_user_share": top_shares["user"],
         "repeated_share": float(sampled["repeated"].mean()) if len(sampled) else None,
         "compared": evidence.added,
         "frozen_version": version or None,

@@ -10,7 +10,7 @@ from state.evidence import Inputs
 from state.ring import Entries
 from stream.config import DriftConfig
 from stream.drift.alarm import Alarm
-from stream.drift.decision import Taken, Verdict, decide_concentration
+from stream.drift.decision import SECOND_SIGN, Taken, Verdict, decide_concentration
 from stream.drift.loss_alarm import EFFECT_MIN, LossAlarm
 from stream.drift.series import REPEATED, TOP_SHARE, Series, concentration, top_of
 from stream.drift.significance import paired_test
@@ -43,6 +43,8 @@ class ConcentrationAlarm(Alarm):
     def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None]:
         enough = self._series.at(end)[TOP_SHARE] >= TOP_SHARE_MIN
         share = self._p_value(end, reference, TOP_SHARE, 0.0) if enough else 1.0
+        if not share < SECOND_SIGN:
+            return lambda limit: None
         repeated = self._p_value(end, reference, REPEATED, REPEATED_MIN)
         records = self._ring.between(end - WINDOW_EVENTS, end)
         if self._of == "item":
