@@ -134,8 +134,8 @@ class ShareAlarm:
         if self.standing:
             self.standing = share >= CLEARED_BELOW
             return None
-        p_value = block_test(np.array(self._windows), share, 1)
-        if share >= SHARE_MIN and p_value < P_VALUE_MAX:
+        p_value = block_test(np.array(self._windows), share, 1) if share >= SHARE_MIN else 1.0
+        if p_value < P_VALUE_MAX:
             self.standing = True
             return Verdict(self._reason, self._kind.action, SEVERITY_ERROR, "block_test", p_value)
         if share >= SHARE_MAX and self._seen >= WINDOW:
