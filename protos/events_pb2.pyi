@@ -12,6 +12,7 @@ class CommandAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COMMAND_ACTION_UNSPECIFIED: _ClassVar[CommandAction]
     COMMAND_ACTION_FREEZE: _ClassVar[CommandAction]
     COMMAND_ACTION_RESUME: _ClassVar[CommandAction]
+    COMMAND_ACTION_LEARN_MISSED: _ClassVar[CommandAction]
 
 class DriftAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -29,6 +30,7 @@ class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 COMMAND_ACTION_UNSPECIFIED: CommandAction
 COMMAND_ACTION_FREEZE: CommandAction
 COMMAND_ACTION_RESUME: CommandAction
+COMMAND_ACTION_LEARN_MISSED: CommandAction
 DRIFT_ACTION_UNSPECIFIED: DriftAction
 DRIFT_ACTION_WARN: DriftAction
 DRIFT_ACTION_RETRAIN: DriftAction

@@ -23,14 +23,21 @@ The last one holds how many hashes were ever written.
 
 
 @numba.njit(cache=True)
-def _insert(value: np.uint64, table: U64) -> bool:
-    """Enter a hash; False if it was there already. Zero means empty."""
+def _find(value: np.uint64, table: U64) -> np.uint64:
+    """Where a hash is, or would be entered. Zero means empty."""
     mask = np.uint64(len(table) - 1)
     p = value & mask
-    while table[p] != 0:
-        if table[p] == value:
-            return False
+    while table[p] != 0 and table[p] != value:
         p = (p + np.uint64(1)) & mask
+    return p
+
+
+@numba.njit(cache=True)
+def _insert(value: np.uint64, table: U64) -> bool:
+    """Enter a hash; False if it was there already."""
+    p = _find(value, table)
+    if table[p] == value:
+        return False
     table[p] = value
     return True
 
@@ -75,6 +82,15 @@ def _admit(hashes: U64, ring: U64, written: int, table: U64, duplicate: Mask) ->
     return written
 
 
+@numba.njit(cache=True)
+def _contains(hashes: U64, table: U64) -> Mask:
+    """Which of the hashes are entered."""
+    seen = np.zeros(len(hashes), np.bool_)
+    for i in range(len(hashes)):
+        seen[i] = hashes[i] != 0 and table[_find(hashes[i], table)] == hashes[i]
+    return seen
+
+
 class _Ring:
     """One partition's latest hashes and the set of them."""
 
@@ -114,15 +130,18 @@ class EventIds:
         duplicate = np.zeros(len(hashes), np.bool_)
         if self.kept == 0 or not hashes.any():
             return duplicate
-        if partition in self._stale:
-            self._rings[partition].restore()
-            self._stale.discard(partition)
-        ring = self._ring(partition)
+        ring = self._whole_ring(partition)
         before = ring.written
         ring.written = int(_admit(hashes, ring.hashes, before, ring.table, duplicate))
         first, _ = self._dirty.get(partition, (before, 0))
         self._dirty[partition] = (first, ring.written)
         return duplicate
+
+    def seen(self, partition: int, hashes: U64) -> Mask:
+        """Which of a partition's hashes (0: no key) were seen before; those that were not still are not."""
+        if self.kept == 0 or partition not in self._rings:
+            return np.zeros(len(hashes), np.bool_)
+        return _contains(hashes, self._whole_ring(partition).table)
 
     def take_changed(self) -> Rows:
         """Rows written to since the last call."""
@@ -161,6 +180,13 @@ class EventIds:
             else:
                 ring.hashes[chunk * CHUNK : chunk * CHUNK + size] = values
             self._stale.add(partition)
+
+    def _whole_ring(self, partition: int) -> _Ring:
+        """A partition's ring, with the set of what is in it."""
+        if partition in self._stale:
+            self._rings[partition].restore()
+            self._stale.discard(partition)
+        return self._ring(partition)
 
     def _ring(self, partition: int) -> _Ring:
         if partition not in self._rings:

@@ -10,15 +10,21 @@ from stream.events import Interactions, Records, Rejected, Spans
 from stream.learning.learner import Learner
 
 
-def duplicates(model: Model, records: Records, interactions: Interactions, admitted: Mask) -> Mask:
-    """Events whose idempotency key their partition has seen; those of admitted events now are seen."""
+def duplicates(
+    model: Model, records: Records, interactions: Interactions, admitted: Mask, learns: bool
+) -> Mask:
+    """Events whose idempotency key their partition has seen; those of admitted events now are seen.
+
+    Not where nothing `learns` from them: they may come again to be learnt.
+    """
     duplicate = np.zeros(len(interactions), np.bool_)
     keys = np.where(admitted, interactions.event_id, np.uint64(0))
     if keys.any():
         partitions = records.partitions[interactions.record]
+        judge = model.event_ids.admit if learns else model.event_ids.seen
         for partition in np.unique(partitions).tolist():
             of_partition = np.flatnonzero(partitions == partition)
-            duplicate[of_partition] = model.event_ids.admit(partition, keys[of_partition])
+            duplicate[of_partition] = judge(partition, keys[of_partition])
     return duplicate
 
 

@@ -1,12 +1,19 @@
 """Commands to the sole writer: read from the control topic like any record, answered by an event."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import orjson
 from google.protobuf.message import DecodeError
 
-from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, Command, CommandResult
+from protos.events_pb2 import (
+    COMMAND_ACTION_FREEZE,
+    COMMAND_ACTION_LEARN_MISSED,
+    COMMAND_ACTION_RESUME,
+    Command,
+    CommandResult,
+)
 from state.errors import RowsExhaustedError
 from state.store import CONTROL_MEMO, OutboxRecord
 from stream.cloud_events import cloud_event
@@ -17,38 +24,83 @@ from stream.events import Records, Rejected
 
 COMMAND_BYTES_MAX = 64 << 10
 
+Offsets = Mapping[int, int]
+"""Next offset of interactions, by partition."""
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
     """Whether anything is learnt; part of the state.
 
     `frozen`: a command said so. `paused`: the reason of the drift event that did; empty where none has.
+    `missed_from`: from which on nothing has been learnt; none while learning. `seen_through`: up to which
+    interactions were judged when they were read first, and missed; they may come again.
     """
 
     frozen: bool = False
     paused: str = ""
+    missed_from: Offsets = field(default_factory=dict)
+    seen_through: Offsets = field(default_factory=dict)
+
+    @property
+    def learns(self) -> bool:
+        """Whether nothing keeps it from learning."""
+        return not self.frozen and not self.paused
+
+    def stop(self, here: Offsets, *, frozen: bool = False, paused: str = "") -> "Control":
+        """Learn nothing from `here` on, unless that is so already, for one more reason."""
+        missed = here if self.learns else self.missed_from
+        return replace(self, frozen=self.frozen or frozen, paused=paused or self.paused, missed_from=missed)
+
+    def resume(self) -> "Control":
+        """Learn what comes; what was missed is let go."""
+        return Control(seen_through=self.seen_through)
+
+    def unpause(self) -> "Control":
+        """The same without the pause."""
+        return replace(self, paused="") if self.frozen else self.resume()
+
+    def begin(self, here: Offsets, *, anew: bool) -> "Control":
+        """As a run begins that reads from `here`: of a log that is read `anew` nothing is known."""
+        missed, seen = ({}, {}) if anew else (self.missed_from, self.seen_through)
+        return replace(self, missed_from={} if self.learns else {**here, **missed}, seen_through=seen)
+
+    def learn_missed(self, here: Offsets) -> tuple["Control", Offsets]:
+        """Learn what comes, first what was missed before `here`; from where that is to be read."""
+        seen = {partition: max(at, self.seen_through.get(partition, 0)) for partition, at in here.items()}
+        return Control(seen_through=seen), {**here, **self.missed_from}
 
     def pack(self) -> bytes:
         """As JSON."""
-        return orjson.dumps(self)
+        return orjson.dumps(self, option=orjson.OPT_NON_STR_KEYS)
 
     @classmethod
     def restore(cls, packed: bytes) -> "Control":
         """Inverse of `pack`; nothing set yet where there is nothing stored."""
-        return cls(**orjson.loads(packed)) if packed else cls()
+        stored = orjson.loads(packed or b"{}")
+        missed_from, seen_through = (
+            {int(partition): offset for partition, offset in stored.get(name, {}).items()}
+            for name in ("missed_from", "seen_through")
+        )
+        return cls(stored.get("frozen", False), stored.get("paused", ""), missed_from, seen_through)
 
 
 class ControlHandler:
     """Implements `stream.effects.Handler`. `state` is what commands and pauses have set."""
 
     def __init__(
-        self, settings: LearnerSettings, state: Control, obey: Callable[[Control], None], app_version: str
+        self,
+        settings: LearnerSettings,
+        state: Control,
+        here: Callable[[], Offsets],
+        obey: Callable[[Control], None],
+        app_version: str,
     ) -> None:
-        """`obey` is told of `state` now and whenever it is set anew."""
+        """`here`: where the state stands. `obey` is told of `state` now and whenever it is set anew."""
         self.topic = settings.topics.control
         self.state = state
         self._topics, self._model, self._app_version = settings.topics, settings.model.name, app_version
-        self._obey = obey
+        self._here, self._obey, self._freeze = here, obey, settings.learning.freeze
         obey(state)
 
     def prepare(self, records: Records, batch_seq: int) -> Callable[[], Effects]:
@@ -64,12 +116,23 @@ class ControlHandler:
     def _carry_out(
         self, commands: Sequence[Command], letters: tuple[OutboxRecord, ...], batch_seq: int
     ) -> Effects:
-        state, answers = carry_out(self.state, commands, self._model, self._topics.drift, batch_seq)
-        return Effects(outbox=(*answers, *letters)) + self._set(state)
+        here, meant = self._here(), [each for each in commands if each.model == self._model]
+        outcomes = carry_out(self.state, here, meant, freeze=self._freeze)
+        answers = [
+            _answer(command, outcome, self._topics.drift, batch_seq)
+            for command, outcome in zip(meant, outcomes, strict=True)
+        ]
+        state, there = (outcomes[-1].control, outcomes[-1].here) if outcomes else (self.state, here)
+        rewind = there if there != here else {}
+        return Effects(outbox=(*answers, *letters), rewind=rewind) + self._set(state)
 
-    def pause(self, reason: str) -> Effects:
-        """Learn nothing more for a reason, or learn again where it is empty."""
-        return self._set(replace(self.state, paused=reason))
+    def pause(self, reason: str, here: Offsets) -> Effects:
+        """Learn nothing more from `here` on for a reason, or learn again where it is empty."""
+        return self._set(self.state.stop(here, paused=reason) if reason else self.state.unpause())
+
+    def begin(self, here: Offsets, *, anew: bool) -> Effects:
+        """See `Control.begin`."""
+        return self._set(self.state.begin(here, anew=anew))
 
     def _set(self, state: Control) -> Effects:
         self.state = state
@@ -95,36 +158,50 @@ def parse(records: Records) -> tuple[list[Command], list[Rejected]]:
     return commands, rejected
 
 
-def apply(control: Control, command: Command) -> tuple[Control, str]:
-    """The state after a command, and what to say about it; a message means that it was applied."""
+class Outcome(NamedTuple):
+    """What comes of a command: the state, where interactions are read from then, and what to say of it."""
+
+    control: Control
+    here: Offsets
+    applied: bool
+    message: str
+
+
+def carry_out(control: Control, here: Offsets, commands: Sequence[Command], *, freeze: bool) -> list[Outcome]:
+    """Apply commands in turn, as interactions are read from `here`; `freeze` is that of the settings."""
+    outcomes = []
+    for command in commands:
+        outcomes.append(apply(control, here, command, freeze=freeze))
+        control, here = outcomes[-1].control, outcomes[-1].here
+    return outcomes
+
+
+def apply(control: Control, here: Offsets, command: Command, *, freeze: bool) -> Outcome:
+    """What comes of one command."""
     if command.action == COMMAND_ACTION_FREEZE:
         message = "learning is frozen; events are consumed and counted but not learnt"
-        return replace(control, frozen=True), message
+        return Outcome(control.stop(here, frozen=True), here, True, message)
     if command.action == COMMAND_ACTION_RESUME:
-        return Control(), "learning goes on"
-    return control, ""
+        return Outcome(control.resume(), here, True, "learning goes on")
+    if command.action != COMMAND_ACTION_LEARN_MISSED:
+        message = f"action {command.action} is not known to this program: use a newer one"
+        return Outcome(control, here, False, message)
+    if freeze:
+        message = "`learning.freeze` is set: take it out of the learner's settings, and start that again"
+        return Outcome(control, here, False, message)
+    resumed, there = control.learn_missed(here)
+    missed = sum(here.values()) - sum(there.values())
+    return Outcome(resumed, there, True, f"learning goes on, from {missed:,} records ago")
 
 
-def carry_out(
-    control: Control, commands: Sequence[Command], model: str, topic: str, batch_seq: int
-) -> tuple[Control, list[OutboxRecord]]:
-    """Apply the commands that are meant for `model`; the answers go to `topic`."""
-    answers = []
-    for command in commands:
-        if command.model == model:
-            control, message = apply(control, command)
-            answers.append(_answer(command, control, message, topic, batch_seq))
-    return control, answers
-
-
-def _answer(command: Command, control: Control, message: str, topic: str, batch_seq: int) -> OutboxRecord:
+def _answer(command: Command, outcome: Outcome, topic: str, batch_seq: int) -> OutboxRecord:
     result = CommandResult(
         command_id=command.command_id,
         model=command.model,
         action=command.action,
-        applied=bool(message),
-        message=message or f"action {command.action} is not known to this program: use a newer one",
+        applied=outcome.applied,
+        message=outcome.message,
         batch_seq=batch_seq,
-        frozen=control.frozen,
+        frozen=outcome.control.frozen,
     )
     return cloud_event(topic, command.model, command.command_id, result)

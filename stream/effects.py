@@ -64,7 +64,8 @@ class Effects:
     """What records do to a store: rows of the journal, outgoing records, memos; and what is to be told.
 
     `drift`: the drift events among the outgoing records. `pause`: why learning is to pause from now on, empty
-    where it is to go on, None where that stays as it is.
+    where it is to go on, None where that stays as it is. `rewind`: next offsets of interactions, by
+    partition, where they are to be read from another place.
     """
 
     rows: tuple[Rows, ...] = ()
@@ -73,6 +74,7 @@ class Effects:
     counts: Counts = Counts()
     drift: tuple[DriftEvent, ...] = ()
     pause: str | None = None
+    rewind: Mapping[int, int] = field(default_factory=dict)
 
     def __add__(self, other: "Effects") -> "Effects":
         return Effects(
@@ -82,6 +84,7 @@ class Effects:
             self.counts + other.counts,
             self.drift + other.drift,
             self.pause if other.pause is None else other.pause,
+            {**self.rewind, **other.rewind},
         )
 
 

@@ -1,7 +1,7 @@
 """One model on one store: recovery, micro-batches, flushes. Service, replay and verification all run this."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import xxhash
@@ -12,7 +12,7 @@ from state.errors import RowsExhaustedError, StoreCorruptError
 from state.model import Model
 from state.store import CONTROL_MEMO, PREQUENTIAL_MEMO, Commit, Flush, Rows, TopicPartition, Writer
 from stream.config import LearnerSettings
-from stream.control import Control, ControlHandler
+from stream.control import Control, ControlHandler, Offsets
 from stream.drift.monitor import Monitor
 from stream.effects import Counts, Effects, Handler
 from stream.evaluation.prequential import Prequential, earlier_ratings_seen
@@ -31,12 +31,25 @@ FLUSH_SLICE_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one micro-batch was made of, and the drift events that came of it."""
+    """What micro-batches up to `batch_seq` were made of, and the drift events that came of them.
+
+    `rewound`: the state stands at earlier offsets than before; the log is to be read from there.
+    """
 
     batch_seq: int
-    records: int
-    counts: Counts
+    records: int = 0
+    counts: Counts = field(default_factory=Counts)
     drift: tuple[DriftEvent, ...] = ()
+    rewound: bool = False
+
+    def __add__(self, later: "Report") -> "Report":
+        return Report(
+            later.batch_seq,
+            self.records + later.records,
+            self.counts + later.counts,
+            self.drift + later.drift,
+            later.rewound,
+        )
 
 
 class Engine:
@@ -59,7 +72,7 @@ class Engine:
         self._flush_slice = FLUSH_SLICE_ROWS
         self._recover()
         stored = Control.restore(store.head().memo.get(CONTROL_MEMO, b""))
-        self._control = ControlHandler(settings, stored, self._obey, app_version)
+        self._control = ControlHandler(settings, stored, self._here, self._obey, app_version)
         residency = Residency(self.model, store)
         interactions = InteractionsHandler(
             settings, self.step, residency, self.monitor, self.flush, app_version
@@ -80,7 +93,18 @@ class Engine:
         return self.monitor.outgrown and not self.step.frozen
 
     def _obey(self, control: Control) -> None:
-        self.step.frozen = self.settings.learning.freeze or control.frozen or bool(control.paused)
+        self.step.frozen = self.settings.learning.freeze or not control.learns
+        self.monitor.seen_through = control.seen_through
+
+    def _here(self, offsets: Mapping[TopicPartition, int] | None = None) -> Offsets:
+        """Those of interactions among offsets, by default among those where the state stands."""
+        offsets = self.store.head().offsets if offsets is None else offsets
+        interactions = self.settings.topics.interactions
+        return {partition: at for (topic, partition), at in offsets.items() if topic == interactions}
+
+    def begin_reading(self, offsets: Mapping[TopicPartition, int], *, anew: bool) -> Mapping[str, bytes]:
+        """Memos of a run that begins there, where the log of interactions is read `anew` or goes on."""
+        return self._control.begin(self._here(offsets), anew=anew).memo
 
     def _recover(self) -> None:
         head = self.store.head()
@@ -104,62 +128,53 @@ class Engine:
             self.model.globals["ratings_seen"][:] = earlier
 
     def process(self, polled: Sequence[Records], recorded: Mapping[str, Any] | None = None) -> Report:
-        """Learn what was polled and commit it: one micro-batch, or several if its rows do not fit together.
+        """Learn what was polled and commit it: a micro-batch a topic, or several if its rows do not fit.
 
         Topics act in the order of their handlers, commands first; each topic's records are ordered by
-        partition and offset. With `recorded`, a schedule entry, learning pauses and goes on as that says:
-        what was decided then may rest on evidence that a replay has not.
+        partition and offset. Where a command makes interactions be read from another place, what was polled
+        of them is left. With `recorded`, a schedule entry, learning pauses and goes on as that says: what was
+        decided then may rest on evidence that a replay has not.
         """
-        batch_seq = self.store.head().batch_seq + 1
-        pending: list[Callable[[], Effects]] = []
+        report = Report(self.store.head().batch_seq)
         topics = [handler.topic for handler in self._handlers]
         for records in sorted(polled, key=lambda each: topics.index(each.topic)):
-            handler = self._handlers[topics.index(records.topic)]
-            try:
-                pending.append(handler.prepare(records, batch_seq))
-            except RowsExhaustedError as error:
-                return self._process_apart(polled, handler, records, error)
-        return self._commit(polled, pending, recorded)
+            if not report.rewound:
+                report += self._process(self._handlers[topics.index(records.topic)], records, recorded)
+        return report
 
-    def _process_apart(
-        self, polled: Sequence[Records], handler: Handler, records: Records, error: RowsExhaustedError
-    ) -> Report:
+    def _process(self, handler: Handler, records: Records, recorded: Mapping[str, Any] | None) -> Report:
         """Learn in two micro-batches what does not fit into one; a record that fits into none is rejected."""
-        others = [each for each in polled if each is not records]
-        half = len(records) // 2
-        if half:
-            first, second = self.process([*others, records[:half]]), self.process([records[half:]])
-        elif others:
-            first, second = self.process(others), self.process([records])
-        else:
-            return self._commit(polled, [lambda: handler.reject(records, error)])
-        return Report(
-            second.batch_seq,
-            first.records + second.records,
-            first.counts + second.counts,
-            first.drift + second.drift,
-        )
+        try:
+            act = handler.prepare(records, self.store.head().batch_seq + 1)
+        except RowsExhaustedError as error:
+            half, reason = len(records) // 2, error
+            if not half:
+                return self._commit(records, lambda: handler.reject(records, reason), recorded)
+            parts = records[:half], records[half:]
+            first, second = (self._process(handler, part, recorded) for part in parts)
+            return first + second
+        return self._commit(records, act, recorded)
 
     def _commit(
-        self,
-        polled: Sequence[Records],
-        pending: Sequence[Callable[[], Effects]],
-        recorded: Mapping[str, Any] | None = None,
+        self, records: Records, act: Callable[[], Effects], recorded: Mapping[str, Any] | None
     ) -> Report:
         """Let prepared records act, and write everything at once."""
         batch_seq = self.store.head().batch_seq + 1
-        effects = sum((act() for act in pending), Effects())
+        effects = act()
+        ranges = _ranges(records)
+        offsets = {TopicPartition(topic, partition): following for topic, partition, _, following in ranges}
         pause = effects.pause if recorded is None else recorded.get("pause")
         decided = {}
         if pause is not None and pause != self.control.paused:
             decided = {"pause": pause}
-            effects += self._control.pause(pause)
-        ranges = [found for records in polled for found in _ranges(records)]
+            effects += self._control.pause(pause, self._here({**self.store.head().offsets, **offsets}))
+        interactions = self.settings.topics.interactions
+        offsets |= {TopicPartition(interactions, partition): at for partition, at in effects.rewind.items()}
         self.store.commit(
             Commit(
                 batch_seq,
                 effects.rows,
-                {TopicPartition(topic, partition): following for topic, partition, _, following in ranges},
+                offsets,
                 {"kind": BATCH, "ranges": sorted(ranges), "rows": rows_hash(effects.rows), **decided},
                 effects.memo,
                 effects.outbox,
@@ -168,7 +183,8 @@ class Engine:
         changed = sum(map(len, effects.rows))
         self._dirty_rows += changed
         self._flush_slice = max(FLUSH_SLICE_ROWS, 2 * changed)
-        return Report(batch_seq, sum(map(len, polled)), effects.counts, effects.drift)
+        rewound = bool(effects.rewind)
+        return Report(batch_seq, len(records), effects.counts, effects.drift, rewound)
 
     @property
     def flushing(self) -> bool:

@@ -33,7 +33,7 @@ from state.store import TopicPartition, Writer
 from stream.allocation import give_back
 from stream.config import LearnerSettings
 from stream.effects import Counts
-from stream.engine import Engine
+from stream.engine import Engine, Report
 from stream.events import Records, by_partition
 from stream.intake.event_types import describe_doubtful
 from stream.intake.wire import known_time_ms
@@ -187,8 +187,8 @@ class Loop:
         learning = self._settings.learning
         polled = self._source.poll(learning.batch_records, learning.poll_timeout_ms)
         self._say(self._source.problem() or self._sink_problem())
-        if polled:
-            self._process(polled)
+        if polled and self._process(polled).rewound and not self._go_back(stop):
+            return
         self._pass_over()
         self._tell(polled)
         if not stop.is_set() and self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
@@ -208,7 +208,7 @@ class Loop:
             keep_version(self.engine, "comparison" if outgrown else "schedule")
             self._frozen.begin(self._store.head().version)
 
-    def _process(self, polled: Sequence[Records]) -> None:
+    def _process(self, polled: Sequence[Records]) -> Report:
         paused = self.engine.control.paused
         report = self.engine.process(polled)
         self._records += report.records
@@ -227,6 +227,21 @@ class Loop:
                 **self._counts.named(),
             )
             self._records, self._counts, self._learnt_since = 0, Counts(), time.monotonic()
+        return report
+
+    def _go_back(self, stop: Event) -> bool:
+        """Read from where the state stands now, as far as the log still has it; False if stopped before."""
+        offsets = self._store.head().offsets
+        limits = self._reach(stop, lambda: self._source.limits(sorted(offsets)))
+        if limits is None:
+            return False
+        expired = {where: limits[where][0] for where, at in offsets.items() if at < limits[where][0]}
+        if expired:
+            gone = sum(low - offsets[where] for where, low in expired.items())
+            log.warning("not learnt", problem=f"{gone:,} of the missed records are no longer in the log")
+            pass_over(self.engine, expired)
+        self._source.assign(self._store.head().offsets)
+        return True
 
     def _warn(self, counts: Counts) -> None:
         """Say, once in a while, what is learnt otherwise than its senders may have meant."""

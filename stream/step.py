@@ -70,7 +70,7 @@ class Evaluator(Protocol):
         """With whom the live model is compared."""
         ...
 
-    def sample(self, model: Model, events: Learnable) -> Mask:
+    def sample(self, model: Model, events: Learnable, origins: Origins) -> Mask:
         """Which events are to be ranked, if they are likes: bool [n]."""
         ...
 
@@ -125,7 +125,7 @@ class Step:
         wanted = meaningful | interactions.remove
         rejected = () if self.frozen else without_room(model, interactions, wanted)
         admitted = ~np.isin(interactions.record, [rejection.record for rejection in rejected])
-        duplicate = duplicates(model, records, interactions, admitted)
+        duplicate = duplicates(model, records, interactions, admitted, learns=not self.frozen)
         wanted &= admitted & ~duplicate
         changed, learnt = _nothing(), 0
         if ends is None:
@@ -160,7 +160,7 @@ class Step:
         model = self.model
         teaches = sampled(events.positions, LEARN_EVERY, self._learning.seed + 1)
         recalled = None if self.frozen else self.learner.recall(model, events)
-        chosen = Chosen(self._evaluator.sample(model, events), teaches, self._evaluator.cold)
+        chosen = Chosen(self._evaluator.sample(model, events, origins), teaches, self._evaluator.cold)
         judges = self._evaluator.calibrations, self._evaluator.comparison
         walked = self.walk(events, chosen, *judges, born, ends, learns=not self.frozen)
         learnt = _kept(events, walked)

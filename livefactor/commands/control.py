@@ -5,7 +5,6 @@ import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
 from livefactor.commands.state import reader_of
@@ -48,34 +47,39 @@ def freeze(
 
 @app.command()
 def resume(
+    learn_missed: Annotated[
+        bool, typer.Option("--learn-missed", help="Learn first, from the log, what passed meanwhile.")
+    ] = False,
     reason: ReasonOption = "",
     timeout_s: WaitOption = 10.0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Learn again after `freeze`, or after a drift event paused learning.
+    """Learn again after `freeze`, or after a drift event paused learning."""
+    from protos.events_pb2 import COMMAND_ACTION_LEARN_MISSED, COMMAND_ACTION_RESUME
 
-    What passed meanwhile is not learnt afterwards.
-    """
-    from protos.events_pb2 import COMMAND_ACTION_RESUME
-
-    _order(settings_of(config, overrides), COMMAND_ACTION_RESUME, reason, timeout_s, as_json)
+    action = COMMAND_ACTION_LEARN_MISSED if learn_missed else COMMAND_ACTION_RESUME
+    _order(settings_of(config, overrides), action, reason, timeout_s, as_json)
 
 
 @app.command()
 def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Show what commands have set and how far the model has come; reads the store, needs no learner."""
     from state.store import CONTROL_MEMO
+    from stream.control import Control
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
         head = reader.head()
-    control = orjson.loads(head.memo.get(CONTROL_MEMO, b"{}"))
+    control = Control.restore(head.memo.get(CONTROL_MEMO, b""))
+    topic = settings.topics.interactions
+    here = {where.partition: at for where, at in head.offsets.items() if where.topic == topic}
     facts = {
         "model": settings.model.name,
-        "frozen": bool(control.get("frozen", False)) or settings.learning.freeze,
-        "paused": control.get("paused") or None,
+        "frozen": control.frozen or settings.learning.freeze,
+        "paused": control.paused or None,
+        "missed": sum(here[partition] - at for partition, at in control.missed_from.items()),
         "batch_seq": head.batch_seq,
         "version": str(head.version),
         "applied_through_ms": min(

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 
 from protos.events_pb2 import DriftEvent, DriftEvents, Severity
-from state.arrays import F64, I64, Mask
+from state.arrays import F64, I32, I64, Mask
 from state.evidence import INPUT, RECORD
 from state.model import Model
 from state.ring import Entries
@@ -50,7 +50,8 @@ class Monitor:
     """The `Evaluator` of the service; part of the state, so a crash neither loses nor repeats evidence.
 
     `compares`: there is evidence to be had. `version` is the micro-batch of the frozen model's version, 0
-    where there is none yet. `events` are the latest that were raised.
+    where there is none yet. `events` are the latest that were raised. `seen_through`: offsets by partition
+    below which everything was judged before; read again, to be learnt, it is no evidence a second time.
     """
 
     cold = False
@@ -73,6 +74,7 @@ class Monitor:
         self.compares = settings.compares
         self.comparison: Comparison = first_comparison() if self.compares else no_comparison()
         self.version = 0
+        self.seen_through: Mapping[int, int] = {}
 
     @property
     def calibrations(self) -> F64:
@@ -91,9 +93,10 @@ class Monitor:
         """Compare with a version from now on: the state of the micro-batch `version`."""
         self.version, self.comparison = version, self.comparison._replace(frozen=frozen)
 
-    def sample(self, model: Model, events: Learnable) -> Mask:
+    def sample(self, model: Model, events: Learnable, origins: Origins) -> Mask:
         """Which events are to be ranked: a sample, bool [n]."""
         chosen = self._prequential.sample(model, events)
+        chosen &= ~self._seen(origins.partitions, origins.offsets)
         if self._settings.drift.enabled:
             self._sampled = np.flatnonzero(chosen)
             self._inputs_next = _as_known(model, events, self._sampled)
@@ -176,9 +179,17 @@ class Monitor:
         for of, concentration in self._concentrations.items():
             for raised in concentration.advance():
                 yield announce_concentration(raised, of, self._model.inputs, place)
-        for reason, wrong in wrong_of(records, rejected, counts):
+        again = bool(self._seen(records.partitions, records.offsets).any())
+        for reason, wrong in wrong_of(records, rejected, counts, again):
             if verdict := self._shares[reason].add(wrong):
                 yield announce_share(verdict, self._shares[reason], int(records.timestamps_ms.max()), place)
+
+    def _seen(self, partitions: I32, offsets: I64) -> Mask:
+        """Which of the records at these places, int32 [n] and int64 [n], were judged already."""
+        seen = np.zeros(len(offsets), np.bool_)
+        for partition, through in self.seen_through.items():
+            seen |= (partitions == partition) & (offsets < through)
+        return seen
 
     def _user_names(self, ordinals: I64) -> list[bytes]:
         """Ids of users; of one who is no longer in memory nothing is known but the ordinal."""

@@ -84,17 +84,28 @@ KINDS: Mapping[str, Kind] = {
 """By reason of the verdict."""
 
 
-def wrong_of(records: Records, rejected: Sequence[Rejected], counts: Counts) -> Iterator[tuple[str, Wrong]]:
-    """What of a micro-batch is wrong, by reason; updates are counted against the events that were learnt."""
+def wrong_of(
+    records: Records, rejected: Sequence[Rejected], counts: Counts, again: bool
+) -> Iterator[tuple[str, Wrong]]:
+    """What of a micro-batch is wrong, by reason; updates are counted against the events that were learnt.
+
+    Where some were judged before and are read `again`, only updates are counted.
+    """
+    if not again:
+        yield RECORDS_REJECTED, _wrong_of_rejected(records, rejected)
+        yield TYPES_DOUBTFUL, _wrong_of_any(records, counts.events, counts.doubtful_types)
+    yield UPDATES_REFUSED, _wrong_of_any(records, counts.learnt, counts.refused)
+
+
+def _wrong_of_rejected(records: Records, rejected: Sequence[Rejected]) -> Wrong:
     places = np.array([each.record for each in rejected], np.int64)
     codes, example = Counter(each.code for each in rejected), rejected[-1].reason if rejected else ""
-    yield RECORDS_REJECTED, Wrong(len(records), codes, _first(records, places), example)
-    everything = np.arange(len(records))
-    for reason, seen, named in (
-        (TYPES_DOUBTFUL, counts.events, counts.doubtful_types),
-        (UPDATES_REFUSED, counts.learnt, counts.refused),
-    ):
-        yield reason, Wrong(seen, named, _first(records, everything) if named else {})
+    return Wrong(len(records), codes, _first(records, places), example)
+
+
+def _wrong_of_any(records: Records, seen: int, named: Mapping[str, int]) -> Wrong:
+    """What may be about any of the records."""
+    return Wrong(seen, named, _first(records, np.arange(len(records))) if named else {})
 
 
 def _first(records: Records, places: I64) -> dict[int, int]:

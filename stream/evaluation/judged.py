@@ -30,7 +30,7 @@ class Judged:
         self._places = np.zeros(0, np.int64)
         self._predicted: tuple[F64, Learnable] | None = None
 
-    def sample(self, model: Model, events: Learnable) -> Mask:
+    def sample(self, model: Model, events: Learnable, origins: Origins) -> Mask:
         """Which events are to be ranked, if they are likes: bool [n]."""
         places = np.searchsorted(self._sorted, events.positions)
         chosen = places < len(self._sorted)

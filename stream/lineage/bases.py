@@ -34,12 +34,13 @@ def begin(
     2. Commit a schedule entry with the fingerprint, the log and the offsets from which this run reads; every
        global array, so that the journal of a new store lacks none; and what scorers must know.
     """
-    previous = last_fingerprint(engine)
+    previous, changes = last_fingerprint(engine), stored_log(engine).changes(log)
     if previous not in (None, fingerprint):
         keep_version(engine, "fingerprint changed")
-    elif stored_log(engine).changes(log):
+    elif changes:
         keep_version(engine, "log changed")
     head = engine.store.head()
+    anew = "" in changes or engine.settings.topics.interactions in changes
     engine.store.commit(
         Commit(
             head.batch_seq + 1,
@@ -56,6 +57,7 @@ def begin(
                 FINGERPRINT_MEMO: fingerprint.encode(),
                 LOG_MEMO: log.pack(),
                 SCORING_MEMO: engine.settings.scoring.pack(),
+                **engine.begin_reading(positions, anew=anew),
             },
         )
     )

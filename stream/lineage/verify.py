@@ -100,7 +100,7 @@ def _choose_base(
     for base in _bases(versions, starts):
         later = [seq for seq, words in foreign.items() if words and seq > base.batch_seq]
         going_on = "" if base.batch_seq + 1 in starts else difference(base.fingerprint, base.log)
-        positions = _all_positions(base, schedule)
+        positions = _lowest_positions(base, schedule)
         expired = [tp for tp, offset in positions.items() if offset < limits.get(tp, (0, 0))[0]]
         missing = [tp for tp in positions if tp not in limits]
         if later:
@@ -112,7 +112,7 @@ def _choose_base(
         elif expired:
             low = limits[expired[0]][0]
             spans.append(
-                f"from base {base.batch_seq}: {_name(expired[0])} begins at {low}, the base stands at "
+                f"from base {base.batch_seq}: {_name(expired[0])} begins at {low}, and was learnt from "
                 f"{positions[expired[0]]}"
             )
         elif not schedule or schedule[0][0] > base.batch_seq + 1:
@@ -166,6 +166,16 @@ def _all_positions(base: Base, schedule: list[tuple[int, Mapping[str, Any]]]) ->
     return positions
 
 
+def _lowest_positions(base: Base, schedule: list[tuple[int, Mapping[str, Any]]]) -> dict[TopicPartition, int]:
+    """The first offset of each partition that is needed: before the base's where some was read again."""
+    positions = _all_positions(base, schedule)
+    later = [entry for seq, entry in schedule if seq > base.batch_seq and entry["kind"] == BATCH]
+    for topic, partition, first, _ in (taken for entry in later for taken in entry["ranges"]):
+        where = TopicPartition(topic, partition)
+        positions[where] = min(first, positions[where])
+    return positions
+
+
 def _positions(triples: list[tuple[str, int, int]]) -> dict[TopicPartition, int]:
     return {TopicPartition(topic, partition): offset for topic, partition, offset in triples}
 
@@ -189,6 +199,7 @@ def _learn_again(
     try:
         engine = Engine(replica, writer)
         log = Portions(source, _all_positions(base, schedule))
+        rewound = False
         difference: int | None = None
         for done, (batch_seq, entry) in enumerate(schedule):
             progress(done, len(schedule))
@@ -198,7 +209,9 @@ def _learn_again(
             elif entry["kind"] == PASS:
                 pass_over(engine, _positions(entry["through"]))
             elif entry["kind"] == BATCH:
-                engine.process(log.take(entry["ranges"]), entry)
+                if rewound:
+                    log = Portions(source, {**_all_positions(base, schedule), **writer.head().offsets})
+                rewound = engine.process(log.take(entry["ranges"]), entry).rewound
                 written = dict(writer.schedule(batch_seq - 1))[batch_seq]["rows"]
                 if written != entry["rows"] and difference is None:
                     difference = batch_seq

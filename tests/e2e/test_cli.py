@@ -433,6 +433,21 @@ def test_freeze_stops_learning_and_resume_takes_it_up_again(place: Place):
         assert place.json("control", "status")["frozen"] is False
 
 
+def test_what_was_missed_is_learnt_from_the_log(place: Place, tmp_path: Path):
+    with running("learn", "--config", place.config):
+        wait_for_answer(place, "control", "freeze", "--timeout", "60")
+        assert place.run("publish", str(write_events(tmp_path / "e.csv", 200))).returncode == 0
+        end_s = time.monotonic() + 60
+        while (status := place.json("control", "status"))["missed"] < 200:
+            assert time.monotonic() < end_s, status
+        resumed = place.json("control", "resume", "--learn-missed", "--timeout", "60")
+        assert resumed["message"] == "learning goes on, from 200 records ago"
+        assert place.json("control", "status")["missed"] == 0
+    assert place.run("learn", "--until-end").returncode == 0
+    assert place.json("state", "inspect")["users_flushed"] == 50
+    assert place.run("state", "verify").returncode == 0
+
+
 def test_a_command_that_no_learner_answers_is_exit_code_1(place: Place):
     done = place.run("control", "freeze", "--timeout", "1")
     assert done.returncode == 1

@@ -10,7 +10,7 @@ from crash_learner import Order
 from crash_log import Publisher, Stored, TopicReader, number_of, values_of
 from crash_stream import Account
 
-from protos.events_pb2 import CommandResult
+from protos.events_pb2 import COMMAND_ACTION_LEARN_MISSED, Command, CommandResult
 from state.codec import EVENT_IDS, GLOBAL, ITEM, NEIGHBOURS, USER
 from state.errors import StoreMissingError
 from state.evidence import stored_evidence, stored_inputs
@@ -50,6 +50,7 @@ class Campaign:
         self.schedule: list[tuple[int, Mapping[str, Any]]] = []
         self.flushed_through = 0
         self.offsets: dict[TopicPartition, int] = {}
+        self._missed_from: dict[TopicPartition, int] = {}
         state, decode = self.settings.state, self.settings.decode
         self.account = Account(state.history_max, decode.event_ids_kept, algorithm == "als")
 
@@ -157,10 +158,20 @@ class Campaign:
             self.offsets[where] = following
             for record in self._records(where, first, following):
                 if topic == topics.control:
-                    self.account.command(record.value or b"")
+                    self._obey(record.value or b"")
                     continue
                 for event in self.publisher.made[number_of(record)].events or ():
                     self.account.learn(partition, event)
+
+    def _obey(self, command: bytes) -> None:
+        """Freeze or resume in the account, and read what was missed again if it is to be learnt."""
+        froze_before = self.account.frozen
+        self.account.command(command)
+        if self.account.frozen and not froze_before:
+            topic = self.settings.topics.interactions
+            self._missed_from = {where: at for where, at in self.offsets.items() if where.topic == topic}
+        if Command.FromString(command).action == COMMAND_ACTION_LEARN_MISSED:
+            self.offsets |= self._missed_from
 
     def _records(self, where: TopicPartition, first: int, following: int) -> list[Stored]:
         if len(self._log.get(where, ())) < following:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from protos.events_pb2 import (
     COMMAND_ACTION_FREEZE,
+    COMMAND_ACTION_LEARN_MISSED,
     COMMAND_ACTION_RESUME,
     Command,
     Interaction,
@@ -22,6 +23,12 @@ USERS = 1_000
 ITEMS = 300
 POISON_SHARE = 0.05
 LARGE_POISON_BYTES = 30_000
+ORDERS = (
+    COMMAND_ACTION_FREEZE,
+    COMMAND_ACTION_RESUME,
+    COMMAND_ACTION_FREEZE,
+    COMMAND_ACTION_LEARN_MISSED,
+)
 
 
 @dataclass(frozen=True)
@@ -124,8 +131,8 @@ def _poison(chance: random.Random) -> Made:
 
 
 def command(number: int, model: str) -> Made:
-    """An order to freeze or, every second one, to resume."""
-    action = COMMAND_ACTION_RESUME if number % 2 else COMMAND_ACTION_FREEZE
+    """An order to freeze, to resume, to freeze, to learn what was missed, and so on."""
+    action = ORDERS[number % len(ORDERS)]
     order = Command(command_id=f"c{number}", model=model, action=action)
     return Made(model.encode(), order.SerializeToString(), ())
 
@@ -155,7 +162,7 @@ class Account:
 
     def learn(self, partition: int, event: Event) -> None:
         """One interaction."""
-        if self._is_duplicate(partition, event.event_id) or self.frozen or event.strength == 0:
+        if self.frozen or self._is_duplicate(partition, event.event_id) or event.strength == 0:
             return
         if event.strength is None:
             if not self._forget(event):

@@ -199,6 +199,21 @@ def check_assigning_again_replaces_the_positions(ground: Ground) -> None:
     assert [(p, offset) for _, p, offset, _ in rows(parts)] == [(1, 8), (1, 9)]
 
 
+def check_reading_can_go_back(ground: Ground) -> None:
+    """What was read, to the end or in part, is read again from an earlier position."""
+    topic = ground.topic()
+    there = [TopicPartition(topic, partition) for partition in range(2)]
+    for partition in range(2):
+        ground.append(topic, partition, numbered(0, 10))
+    with opened(ground, dict.fromkeys(there, 0)) as source:
+        polled(source, 20)
+        for records_max in (10, 1):
+            source.assign({there[0]: 7, there[1]: 10})
+            assert source.positions() == {there[0]: 7, there[1]: 10}
+            parts = polled(source, 3, records_max=records_max)
+            assert [(p, offset) for _, p, offset, _ in rows(parts)] == [(0, 7), (0, 8), (0, 9)]
+
+
 def check_the_end_of_the_log_is_a_position(ground: Ground) -> None:
     """Reading from the next offset to be written waits for it and then returns it."""
     topic = ground.topic()
@@ -601,6 +616,7 @@ CHECKS: tuple[Callable[[Ground], None], ...] = (
     check_columns_have_their_types,
     check_reading_starts_at_the_assigned_offsets,
     check_assigning_again_replaces_the_positions,
+    check_reading_can_go_back,
     check_the_end_of_the_log_is_a_position,
     check_several_topics_come_apart,
     check_keys_headers_and_missing_values_survive,

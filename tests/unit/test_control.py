@@ -1,16 +1,29 @@
 """Commands: what is one, what it does, and what is answered."""
 
-from pipeline import CONTROL, DRIFT, Feed, command
+from pipeline import CONTROL, DRIFT, Feed, command, small_settings
 
-from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_RESUME, Command, CommandResult
-from stream.control import COMMAND_BYTES_MAX, Control, carry_out, parse
+from protos.events_pb2 import (
+    COMMAND_ACTION_FREEZE,
+    COMMAND_ACTION_LEARN_MISSED,
+    COMMAND_ACTION_RESUME,
+    Command,
+    CommandResult,
+)
+from state.store import CONTROL_MEMO
+from stream.control import COMMAND_BYTES_MAX, Control, ControlHandler, parse
 
 
-def carried_out(control, *values, model="default"):
-    commands, rejected = parse(Feed(CONTROL)(*values))
-    assert rejected == []
-    state, answers = carry_out(control, commands, model, DRIFT, 7)
-    return state, [CommandResult.FromString(answer.value) for answer in answers]
+def effects_of(control, *values, here=None):
+    """The state after a micro-batch with these commands, read from offset 100 on, and its effects."""
+    handler = ControlHandler(small_settings(), control, lambda: here or {}, lambda _: None, "1.0")
+    effects = handler.prepare(Feed(CONTROL)(*values), 7)()
+    assert Control.restore(effects.memo[CONTROL_MEMO]) == handler.state
+    return handler.state, effects
+
+
+def carried_out(control, *values, here=None):
+    state, effects = effects_of(control, *values, here=here)
+    return state, [CommandResult.FromString(answer.value) for answer in effects.outbox]
 
 
 def test_freeze_and_resume_in_order():
@@ -32,6 +45,23 @@ def test_resume_ends_a_pause_and_freezing_does_not():
     assert carried_out(paused, freeze, resume)[0] == Control()
 
 
+def test_what_is_missed_is_read_again_from_where_learning_stopped_first():
+    freeze, resume = command(COMMAND_ACTION_FREEZE), command(COMMAND_ACTION_LEARN_MISSED)
+    state, _ = effects_of(Control(), freeze, here={0: 10, 1: 5})
+    assert state.missed_from == {0: 10, 1: 5}
+    state = state.stop({0: 20, 1: 5}, paused="item_pumped")
+    assert (state.missed_from, state.unpause().missed_from) == ({0: 10, 1: 5}, {0: 10, 1: 5})
+    resumed, effects = effects_of(state, resume, here={0: 30, 1: 6, 2: 4})
+    assert resumed == Control(seen_through={0: 30, 1: 6, 2: 4})
+    assert effects.rewind == {0: 10, 1: 5, 2: 4}
+    [answer] = effects.outbox
+    assert CommandResult.FromString(answer.value).message == "learning goes on, from 21 records ago"
+    stopped = resumed.stop({0: 12, 1: 6, 2: 4}, frozen=True)
+    again, effects = effects_of(stopped, resume, here={0: 13, 1: 6, 2: 4})
+    assert again.seen_through == resumed.seen_through
+    assert effects.rewind == {0: 12, 1: 6, 2: 4}
+
+
 def test_other_models_are_left_alone():
     state, answers = carried_out(Control(frozen=True), command(COMMAND_ACTION_RESUME, model="other"))
     assert (state, answers) == (Control(frozen=True), [])
@@ -46,8 +76,8 @@ def test_an_unknown_action_changes_nothing_and_says_so():
 
 
 def test_answers_are_cloud_events_keyed_by_model():
-    commands, _ = parse(Feed(CONTROL)(command(COMMAND_ACTION_FREEZE, "f1")))
-    _, (answer,) = carry_out(Control(), commands, "default", DRIFT, 1)
+    _, effects = effects_of(Control(), command(COMMAND_ACTION_FREEZE, "f1"))
+    (answer,) = effects.outbox
     headers = dict(answer.headers)
     assert (answer.topic, answer.key) == (DRIFT, b"default")
     assert (headers["ce-specversion"], headers["ce-id"]) == (b"1.0", b"f1")
@@ -68,7 +98,8 @@ def test_what_is_no_command_is_rejected_by_its_place():
 
 
 def test_the_state_of_control_is_stored():
-    for control in (Control(), Control(frozen=True), Control(paused="item_pumped")):
+    missed = Control(frozen=True, missed_from={0: 7, 12: 9}, seen_through={1: 3})
+    for control in (Control(), Control(frozen=True), Control(paused="item_pumped"), missed):
         assert Control.restore(control.pack()) == control
     assert Control.restore(b"") == Control()
     assert Control.restore(b'{"frozen":true}') == Control(frozen=True)

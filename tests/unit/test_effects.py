@@ -1,4 +1,4 @@
-"""A handler for each topic: what several do is one commit, and counts are what adds up."""
+"""A handler for each topic: what its records do is one commit, and counts are what adds up."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,7 @@ from protos.events_pb2 import COMMAND_ACTION_FREEZE
 from state.errors import RowsExhaustedError
 from state.memory import MemoryStore
 from state.store import OutboxRecord, TopicPartition
+from stream.control import Control
 from stream.effects import Counts, Effects
 from stream.engine import Engine
 from stream.events import Records
@@ -47,7 +48,7 @@ def test_every_consumed_topic_has_a_handler() -> None:
     assert {handler.topic for handler in engine._handlers} == set(engine.settings.topics.consumed)
 
 
-def test_what_all_topics_do_is_one_commit() -> None:
+def test_what_the_records_of_a_topic_do_is_one_commit() -> None:
     engine = engine_with(Prices())
     report = engine.process(
         [
@@ -57,11 +58,11 @@ def test_what_all_topics_do_is_one_commit() -> None:
         ]
     )
     head = engine.store.head()
-    assert (report.batch_seq, report.records, head.batch_seq) == (1, 6, 1)
-    assert report.counts == Counts(events=4, frozen=1, rejected=1, key_mismatches=1), (
-        "commands come first, wherever they stand"
-    )
-    assert (head.memo["prices"], head.memo["control"]) == (b"3", b'{"frozen":true,"paused":""}')
+    assert (report.batch_seq, report.records, head.batch_seq) == (3, 6, 3)
+    topics = [entry["ranges"][0][0] for _, entry in engine.store.schedule()]
+    assert topics == [CONTROL, INTERACTIONS, "prices"], "commands come first, wherever they stand"
+    assert report.counts == Counts(events=4, frozen=1, rejected=1, key_mismatches=1)
+    assert (head.memo["prices"], Control.restore(head.memo["control"])) == (b"3", Control(frozen=True))
     assert [record.topic for _, record in engine.store.outbox()] == [
         engine.settings.topics.drift,
         engine.settings.topics.dlq,

@@ -4,12 +4,14 @@ import orjson
 import pytest
 from memory_learner import Learner
 from memory_log import MemorySource
-from pipeline import CONTROL, DRIFT, INTERACTIONS, command, in_directory
+from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, in_directory
 from streams import likes_by_taste
 
+from livefactor.dead_letters import collect
 from livefactor.drill.faults import plant
 from protos.events_pb2 import (
     COMMAND_ACTION_FREEZE,
+    COMMAND_ACTION_LEARN_MISSED,
     COMMAND_ACTION_RESUME,
     DRIFT_ACTION_ROLLBACK,
     DRIFT_ACTION_WARN,
@@ -18,8 +20,10 @@ from protos.events_pb2 import (
 )
 from state.rocksdb.writer import RocksWriter
 from stream.config import DriftConfig
+from stream.control import Control
 from stream.lineage.identity import identity
 from stream.lineage.verify import verify
+from stream.log_reader import scan
 
 BATCH = 100
 BEFORE, FAULT, AFTER = 3_000, 600, 900
@@ -195,3 +199,23 @@ def test_no_version_is_kept_to_compare_with_while_nothing_is_learnt(tmp_path):
     assert engine.control.paused
     assert engine.model.evidence.added > 2 * 4_096
     assert sorted(path.name for path in versions.iterdir()) == before
+
+
+def test_what_was_missed_in_a_pause_can_be_learnt_and_is_no_news(tmp_path):
+    place = Place(tmp_path)
+    place.publish(ROWS)
+    engine = place.learn()
+    paused_at = engine.model.clock
+    assert engine.control.paused == "records_rejected"
+    dead = len(place.learner.dead())
+    place.command(COMMAND_ACTION_LEARN_MISSED)
+    inputs = engine.model.inputs.added
+    engine = place.learn()
+    assert engine.model.clock == len(ROWS) - FAULT // 2 > paused_at
+    assert engine.control == Control(seen_through={0: len(ROWS), 1: 0, 2: 0})
+    assert engine.model.inputs.added == inputs
+    assert len(place.told()) == 1
+    letters = collect(scan(MemorySource(place.learner.log, (DLQ,))))
+    assert len(letters.letters) == FAULT // 2
+    assert letters.duplicates == len(place.learner.dead()) - dead
+    assert place.agrees()

@@ -21,7 +21,7 @@ def some(count):
 
 def batch(records, rejected, feed):
     """What is wrong with a batch of which so many records are rejected, the first of them."""
-    return dict(wrong_of(feed(*[b""] * records), some(rejected), Counts()))[RECORDS_REJECTED]
+    return dict(wrong_of(feed(*[b""] * records), some(rejected), Counts(), again=False))[RECORDS_REJECTED]
 
 
 def add(rejects, records, rejected, feed):

@@ -26,7 +26,7 @@ from state.rocksdb.directory import Directory
 from state.rocksdb.versions import Versions
 from state.rocksdb.writer import RocksWriter
 from state.store import Commit
-from stream.engine import BATCH, rows_hash
+from stream.engine import BATCH
 from stream.lineage.bases import PASS
 from stream.lineage.identity import identity
 from stream.lineage.verify import verify
@@ -160,12 +160,12 @@ def test_a_tampered_row_is_found(place):
 
 
 def test_the_first_batch_that_differs_is_named(place):
-    """After rows that no event explains, recorded as if an empty micro-batch had written them."""
+    """After rows that no event explains, recorded as if nothing had been there to learn."""
     place.publish(100)
     place.learn()
     store = place.store()
     foreign = store.head().batch_seq + 1
-    entry = {"kind": BATCH, "ranges": [], "rows": rows_hash(())}
+    entry = {"kind": PASS, "through": []}
     store.commit(Commit(foreign, (single_rows(GLOBAL, {1: bytes(8)}),), schedule=entry))
     store.close()
     place.publish(100, seed=2)
@@ -341,4 +341,4 @@ def test_nothing_can_be_said_when_an_added_partition_has_been_trimmed(grown):
     grown.log.trim(INTERACTIONS, 3, 5)
     verdict = grown.verify()
     assert (verdict.agrees, verdict.replayed) == (None, None)
-    assert "[3] begins at 5, the base stands at 0" in verdict.spans[0]
+    assert "[3] begins at 5, and was learnt from 0" in verdict.spans[0]
