@@ -15,6 +15,7 @@ from state.store import VersionId
 from stream.drift.alarm import Raised
 from stream.drift.decision import Verdict
 from stream.drift.histograms import shift_of
+from stream.drift.segments import compared, segment_of
 from stream.drift.series import top_of
 from stream.drift.share_alarm import ShareAlarm
 from stream.drift.windows import WINDOW_EVENTS, Window, window_of
@@ -61,7 +62,9 @@ class Place(NamedTuple):
     user_names: Callable[[I64], Sequence[bytes]]
 
 
-def announce(raised: Raised, evidence: Evidence, frozen: VersionId | None, place: Place) -> DriftEvent:
+def announce(
+    raised: Raised, evidence: Evidence, inputs: Inputs, frozen: VersionId | None, place: Place
+) -> DriftEvent:
     """The event of an alarm about losses; `frozen` is the version compared with."""
     verdict, since, end, reference = raised
     before = window_of("reference", reference)
@@ -70,6 +73,10 @@ def announce(raised: Raised, evidence: Evidence, frozen: VersionId | None, place
     event = _event_of(verdict, place, current.last_ms, end)
     event.version = str(frozen or "")
     event.message = _sentence(verdict.reason, before, current, frozen)
+    known = inputs.latest()
+    event.segment = segment_of(verdict.reason, compared(known, reference), compared(known, records))
+    if event.segment:
+        event.message += f"; it is so among {event.segment}, and not among others"
     event.windows.extend([*_windows(before), *_windows(current)])
     event.samples.extend(_samples(records, place))
     event.positions.extend(_beginnings(evidence.between(since, end), place.topic))

@@ -175,7 +175,7 @@ class Monitor:
             for raised in alarm.advance():
                 yield announce_shift(raised, name, self._model.inputs, place)
         for raised in self._losses.advance():
-            yield announce(raised, self._evidence, frozen, place)
+            yield announce(raised, self._evidence, self._model.inputs, frozen, place)
         for of, concentration in self._concentrations.items():
             for raised in concentration.advance():
                 yield announce_concentration(raised, of, self._model.inputs, place)

@@ -303,7 +303,7 @@ def test_an_announcement_says_what_where_and_what_to_do():
 
     def event(batch_seq):
         place = PLACE._replace(here=VersionId(1, batch_seq))
-        return announce(raised, watched.evidence, VersionId(1, 7), place)
+        return announce(raised, watched.evidence, Inputs(), VersionId(1, 7), place)
 
     told = event(90)
     assert told == event(90)
