@@ -20,7 +20,7 @@ WARM_UP = 1_000
 NEW_NORMAL = 4_096
 """Compared events after which an alarm that still stands is how things are now."""
 
-LIMIT_MAX, LIMIT_MIN = 1e-3, 1e-9
+LIMIT_MAX, LIMIT_MIN = 3e-4, 1e-9
 """Between which the p-value lies that raises an alarm."""
 
 CLEARED = 0.05
