@@ -10,7 +10,8 @@ from crash_process import wait_for
 from crash_stream import Made
 
 NUMBER_HEADER = "number"
-READ_DEADLINE_POLLS = 300
+READ_DEADLINE_POLLS = 3_000
+POLL_S = 0.01
 PATIENCE_S = 240.0
 """Until a broker has answered, whatever else the machine does."""
 
@@ -36,6 +37,8 @@ class TopicReader:
                 "group.id": "crash-tests",
                 "enable.auto.commit": False,
                 "log_level": 0,
+                # A question about the ends waits for the answer to a fetch.
+                "fetch.wait.max.ms": 10,
             }
         )
         self._topic = topic
@@ -63,7 +66,7 @@ class TopicReader:
         for _ in range(READ_DEADLINE_POLLS):
             if all(self.next[partition] >= end for partition, end in wanted.items()):
                 return found
-            for message in self._consumer.consume(1_000, 0.1):
+            for message in self._consumer.consume(1_000, POLL_S):
                 assert message.error() is None, message.error()
                 partition, offset = message.partition(), message.offset()
                 headers = dict(message.headers() or ())
