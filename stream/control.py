@@ -34,7 +34,7 @@ class Control:
 
     `frozen`: a command said so. `paused`: the reason of the drift event that did; empty where none has.
     `missed_from`: from which on nothing has been learnt; none while learning. `seen_through`: up to which
-    interactions were judged when they were read first, and missed; they may come again.
+    interactions were judged when they were read first, and missed; none once all were read again.
     """
 
     frozen: bool = False
@@ -69,6 +69,11 @@ class Control:
         """Learn what comes, first what was missed before `here`; from where that is to be read."""
         seen = {partition: max(at, self.seen_through.get(partition, 0)) for partition, at in here.items()}
         return Control(seen_through=seen), {**here, **self.missed_from}
+
+    def reach(self, here: Offsets) -> "Control":
+        """The same where interactions before `here` have been read."""
+        seen = {where: through for where, through in self.seen_through.items() if through > here[where]}
+        return replace(self, seen_through=seen)
 
     def pack(self) -> bytes:
         """As JSON."""
@@ -129,6 +134,10 @@ class ControlHandler:
     def pause(self, reason: str, here: Offsets) -> Effects:
         """Learn nothing more from `here` on for a reason, or learn again where it is empty."""
         return self._set(self.state.stop(here, paused=reason) if reason else self.state.unpause())
+
+    def reach(self, here: Offsets) -> Effects:
+        """See `Control.reach`."""
+        return self._set(self.state.reach(here))
 
     def begin(self, here: Offsets, *, anew: bool) -> Effects:
         """See `Control.begin`."""

@@ -163,13 +163,16 @@ class Engine:
         effects = act()
         ranges = _ranges(records)
         offsets = {TopicPartition(topic, partition): following for topic, partition, _, following in ranges}
+        interactions = self.settings.topics.interactions
+        offsets |= {TopicPartition(interactions, partition): at for partition, at in effects.rewind.items()}
+        here = self._here({**self.store.head().offsets, **offsets})
+        if self.control.seen_through:
+            effects += self._control.reach(here)
         pause = effects.pause if recorded is None else recorded.get("pause")
         decided = {}
         if pause is not None and pause != self.control.paused:
             decided = {"pause": pause}
-            effects += self._control.pause(pause, self._here({**self.store.head().offsets, **offsets}))
-        interactions = self.settings.topics.interactions
-        offsets |= {TopicPartition(interactions, partition): at for partition, at in effects.rewind.items()}
+            effects += self._control.pause(pause, here)
         self.store.commit(
             Commit(
                 batch_seq,

@@ -62,6 +62,12 @@ def test_what_is_missed_is_read_again_from_where_learning_stopped_first():
     assert effects.rewind == {0: 12, 1: 6, 2: 4}
 
 
+def test_what_was_read_again_is_known_no_longer():
+    again = Control(seen_through={0: 30, 1: 6})
+    assert again.reach({0: 29, 1: 6}) == Control(seen_through={0: 30})
+    assert again.reach({0: 30, 1: 6}) == Control()
+
+
 def test_other_models_are_left_alone():
     state, answers = carried_out(Control(frozen=True), command(COMMAND_ACTION_RESUME, model="other"))
     assert (state, answers) == (Control(frozen=True), [])

@@ -212,7 +212,7 @@ def test_what_was_missed_in_a_pause_can_be_learnt_and_is_no_news(tmp_path):
     inputs = engine.model.inputs.added
     engine = place.learn()
     assert engine.model.clock == len(ROWS) - FAULT // 2 > paused_at
-    assert engine.control == Control(seen_through={0: len(ROWS), 1: 0, 2: 0})
+    assert engine.control == Control()
     assert engine.model.inputs.added == inputs
     assert len(place.told()) == 1
     letters = collect(scan(MemorySource(place.learner.log, (DLQ,))))
