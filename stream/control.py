@@ -15,7 +15,7 @@ from protos.events_pb2 import (
     CommandResult,
 )
 from state.errors import RowsExhaustedError
-from state.store import CONTROL_MEMO, OutboxRecord
+from state.store import CONTROL_MEMO, OutboxRecord, TopicPartition
 from stream.cloud_events import cloud_event
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
@@ -26,6 +26,11 @@ COMMAND_BYTES_MAX = 64 << 10
 
 Offsets = Mapping[int, int]
 """Next offset of interactions, by partition."""
+
+
+def offsets_in(topic: str, offsets: Mapping[TopicPartition, int]) -> Offsets:
+    """Those of one topic, by partition."""
+    return {where.partition: at for where, at in offsets.items() if where.topic == topic}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class Control:
     def learns(self) -> bool:
         """Whether nothing keeps it from learning."""
         return not self.frozen and not self.paused
+
+    def missed(self, here: Offsets) -> int:
+        """How many records have passed `here` since learning stopped."""
+        return sum(here[partition] - at for partition, at in self.missed_from.items())
 
     def stop(self, here: Offsets, *, frozen: bool = False, paused: str = "") -> "Control":
         """Learn nothing from `here` on, unless that is so already, for one more reason."""
@@ -199,8 +208,7 @@ def apply(control: Control, here: Offsets, command: Command, *, freeze: bool) ->
         message = "`learning.freeze` is set: take it out of the learner's settings, and start that again"
         return Outcome(control, here, False, message)
     resumed, there = control.learn_missed(here)
-    missed = sum(here.values()) - sum(there.values())
-    return Outcome(resumed, there, True, f"learning goes on, from {missed:,} records ago")
+    return Outcome(resumed, there, True, f"learning goes on, from {control.missed(here):,} records ago")
 
 
 def _answer(command: Command, outcome: Outcome, topic: str, batch_seq: int) -> OutboxRecord:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import xxhash
@@ -12,7 +13,7 @@ from state.errors import RowsExhaustedError, StoreCorruptError
 from state.model import Model
 from state.store import CONTROL_MEMO, PREQUENTIAL_MEMO, Commit, Flush, Rows, TopicPartition, Writer
 from stream.config import LearnerSettings
-from stream.control import Control, ControlHandler, Offsets
+from stream.control import Control, ControlHandler, Offsets, offsets_in
 from stream.drift.monitor import Monitor
 from stream.effects import Counts, Effects, Handler
 from stream.evaluation.prequential import Prequential, earlier_ratings_seen
@@ -96,11 +97,9 @@ class Engine:
         self.step.frozen = self.settings.learning.freeze or not control.learns
         self.monitor.seen_through = control.seen_through
 
-    def _here(self, offsets: Mapping[TopicPartition, int] | None = None) -> Offsets:
-        """Those of interactions among offsets, by default among those where the state stands."""
-        offsets = self.store.head().offsets if offsets is None else offsets
-        interactions = self.settings.topics.interactions
-        return {partition: at for (topic, partition), at in offsets.items() if topic == interactions}
+    def _here(self, moved: Mapping[TopicPartition, int] = MappingProxyType({})) -> Offsets:
+        """Where the state stands in the interactions, once it has moved to these offsets."""
+        return offsets_in(self.settings.topics.interactions, {**self.store.head().offsets, **moved})
 
     def begin_reading(self, offsets: Mapping[TopicPartition, int], *, anew: bool) -> Mapping[str, bytes]:
         """Memos of a run that begins there, where the log of interactions is read `anew` or goes on."""
@@ -150,9 +149,8 @@ class Engine:
             half, reason = len(records) // 2, error
             if not half:
                 return self._commit(records, lambda: handler.reject(records, reason), recorded)
-            parts = records[:half], records[half:]
-            first, second = (self._process(handler, part, recorded) for part in parts)
-            return first + second
+            first = self._process(handler, records[:half], recorded)
+            return first + self._process(handler, records[half:], recorded)
         return self._commit(records, act, recorded)
 
     def _commit(
@@ -165,14 +163,13 @@ class Engine:
         offsets = {TopicPartition(topic, partition): following for topic, partition, _, following in ranges}
         interactions = self.settings.topics.interactions
         offsets |= {TopicPartition(interactions, partition): at for partition, at in effects.rewind.items()}
-        here = self._here({**self.store.head().offsets, **offsets})
         if self.control.seen_through:
-            effects += self._control.reach(here)
+            effects += self._control.reach(self._here(offsets))
         pause = effects.pause if recorded is None else recorded.get("pause")
         decided = {}
         if pause is not None and pause != self.control.paused:
             decided = {"pause": pause}
-            effects += self._control.pause(pause, here)
+            effects += self._control.pause(pause, self._here(offsets))
         self.store.commit(
             Commit(
                 batch_seq,

@@ -67,19 +67,17 @@ def resume(
 def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Show what commands have set and how far the model has come; reads the store, needs no learner."""
     from state.store import CONTROL_MEMO
-    from stream.control import Control
+    from stream.control import Control, offsets_in
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
         head = reader.head()
     control = Control.restore(head.memo.get(CONTROL_MEMO, b""))
-    topic = settings.topics.interactions
-    here = {where.partition: at for where, at in head.offsets.items() if where.topic == topic}
     facts = {
         "model": settings.model.name,
         "frozen": control.frozen or settings.learning.freeze,
         "paused": control.paused or None,
-        "missed": sum(here[partition] - at for partition, at in control.missed_from.items()),
+        "missed": control.missed(offsets_in(settings.topics.interactions, head.offsets)),
         "batch_seq": head.batch_seq,
         "version": str(head.version),
         "applied_through_ms": min(

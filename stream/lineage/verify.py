@@ -198,8 +198,8 @@ def _learn_again(
     writer = RocksWriter(replica.state, identity(replica), tuning=replica.rocksdb)
     try:
         engine = Engine(replica, writer)
-        log = Portions(source, _all_positions(base, schedule))
-        rewound = False
+        first = _all_positions(base, schedule)
+        log: Portions | None = None
         difference: int | None = None
         for done, (batch_seq, entry) in enumerate(schedule):
             progress(done, len(schedule))
@@ -209,9 +209,9 @@ def _learn_again(
             elif entry["kind"] == PASS:
                 pass_over(engine, _positions(entry["through"]))
             elif entry["kind"] == BATCH:
-                if rewound:
-                    log = Portions(source, {**_all_positions(base, schedule), **writer.head().offsets})
-                rewound = engine.process(log.take(entry["ranges"]), entry).rewound
+                log = log or Portions(source, {**first, **writer.head().offsets})
+                if engine.process(log.take(entry["ranges"]), entry).rewound:
+                    log = None
                 written = dict(writer.schedule(batch_seq - 1))[batch_seq]["rows"]
                 if written != entry["rows"] and difference is None:
                     difference = batch_seq

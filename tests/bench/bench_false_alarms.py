@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from bench_detection import STREAMS, course
 
-from livefactor.drill.run import Row, course_of, read_rows
-from livefactor.options import settings_of
+from livefactor.drill.run import Row, read_rows
 from protos.events_pb2 import SEVERITY_ERROR
 from state.evidence import RECORD, Evidence, Inputs
 from state.ring import Entries
@@ -30,8 +30,6 @@ from stream.drift.windows import WINDOW_EVENTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import realdata
-
-STREAMS = ("movielens-100k", "movietweetings-100k", "amazon-grocery", "yoochoose-clicks")
 
 WARM_UP = 4_096
 """First compared events, which no month has."""
@@ -49,8 +47,7 @@ def options() -> argparse.Namespace:
 
 def compared_of(rows: Sequence[Row]) -> Entries:
     """What was compared after the beginning: `RECORD` [n]."""
-    flags = ["prequential.sample_every=1", f"prequential.work_max={10**9}"]
-    found = course_of(rows, settings_of(None, flags))
+    found = course(rows, seed=1)
     compared = np.flatnonzero(~np.isnan(found.losses[:, 0]))[WARM_UP:]
     records = np.zeros(len(compared), RECORD)
     _, users = np.unique([rows[at]["user_id"] for at in compared.tolist()], return_inverse=True)

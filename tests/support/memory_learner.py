@@ -1,11 +1,15 @@
-"""A learner whose log and, unless another is given, whose store are in memory."""
+"""Learners whose log is in memory; so is the store of one, unless another is given, and that of a lasting
+one is in a directory."""
 
 import threading
 
 from memory_log import MemoryLog, MemorySink, MemorySource
-from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, event, small_settings
+from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_directory, small_settings
 
 from state.memory import MemoryStore
+from state.rocksdb.writer import RocksWriter
+from stream.lineage.identity import identity
+from stream.lineage.verify import verify
 from stream.loop import Loop
 
 
@@ -35,3 +39,46 @@ class Learner:
 
     def dead(self):
         return [record for partition in range(2) for record in self.log.read(DLQ, partition)]
+
+
+class LastingLearner(Learner):
+    """One whose runs are processes of their own, as it were."""
+
+    def __init__(self, directory, **sections):
+        super().__init__(**sections)
+        self.settings = in_directory(self.settings, directory / "state")
+        self.directory, self.verified = directory, 0
+
+    def learn(self, turns=None, **options):
+        """The engine after a run to the present end, or after so many turns and nothing else: a kill."""
+        self.store = RocksWriter(self.settings.state, identity(self.settings))
+        try:
+            if turns is None:
+                return self.until_end(**options).engine
+            loop, stop = self.loop(**options), threading.Event()
+            assert loop._start(stop)
+            for _ in range(turns):
+                loop._turn(stop)
+            return loop.engine
+        finally:
+            self.store.close()
+
+    def command(self, *actions):
+        for action in actions:
+            self.log.append(CONTROL, 0, command(action), b"default")
+
+    def told(self, message):
+        """Events of a kind that have left, by the class of their message."""
+        kind = message.DESCRIPTOR.full_name.encode()
+        return [
+            message.FromString(record.value)
+            for record in self.log.read(DRIFT)
+            if dict(record.headers)["ce-type"] == kind
+        ]
+
+    def verify(self, **sections):
+        """What a replay comes to, with other sections of settings than its own."""
+        self.verified += 1
+        source = MemorySource(self.log, (INTERACTIONS, CONTROL))
+        settings = self.settings.model_copy(update=sections)
+        return verify(settings, source, self.directory / f"scratch{self.verified}")

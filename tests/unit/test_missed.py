@@ -1,11 +1,8 @@
 """Events that were not learnt are learnt afterwards, from the log, as if learning had never stopped."""
 
-import threading
-
 import pytest
-from memory_learner import Learner
-from memory_log import MemorySource
-from pipeline import CONTROL, DRIFT, INTERACTIONS, command, event, in_directory, random_events
+from memory_learner import LastingLearner
+from pipeline import INTERACTIONS, event, random_events
 
 from protos.events_pb2 import (
     COMMAND_ACTION_FREEZE,
@@ -15,61 +12,25 @@ from protos.events_pb2 import (
 )
 from state.codec import EVIDENCE, INPUTS
 from state.errors import LogChangedError
-from state.rocksdb.writer import RocksWriter
 from stream.control import Control
-from stream.lineage.identity import identity
-from stream.lineage.verify import verify
 
 BATCH = 50
 EVIDENCE_KINDS = {EVIDENCE, INPUTS}
 EVERYTHING = {"prequential": {"sample_every": 1}, "decode": {"event_ids_kept": 500}}
 
 
-class Place:
-    """A learner on a store in a directory, with so many partitions."""
+class Place(LastingLearner):
+    """One that measures everything, with so many partitions."""
 
     def __init__(self, directory, partitions=1, **sections):
-        self.partitions, self.directory, self.runs = partitions, directory, 0
         learning = {"batch_records_max": BATCH, **sections.pop("learning", {})}
-        self.learner = Learner(learning=learning, **{**EVERYTHING, **sections})
-        self.learner.log.recreate_topic(INTERACTIONS, partitions)
-        self.learner.settings = in_directory(self.learner.settings, directory / "state")
-        self.log = self.learner.log
-
-    def learn(self, turns=None, **options):
-        """The engine after a run to the present end, or after so many turns and nothing else: a kill."""
-        learner = self.learner
-        learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
-        try:
-            if turns is None:
-                return learner.until_end(**options).engine
-            loop, stop = learner.loop(**options), threading.Event()
-            assert loop._start(stop)
-            for _ in range(turns):
-                loop._turn(stop)
-            return loop.engine
-        finally:
-            learner.store.close()
+        super().__init__(directory, learning=learning, **{**EVERYTHING, **sections})
+        self.log.recreate_topic(INTERACTIONS, partitions)
+        self.partitions = partitions
 
     def publish(self, values):
         for n, value in enumerate(values):
             self.log.append(INTERACTIONS, n % self.partitions, value, b"k")
-
-    def command(self, *actions):
-        for action in actions:
-            self.log.append(CONTROL, 0, command(action), b"default")
-
-    def answers(self):
-        return [
-            CommandResult.FromString(record.value)
-            for record in self.log.read(DRIFT)
-            if dict(record.headers)["ce-type"] == b"livefactor.v1.CommandResult"
-        ]
-
-    def verify(self):
-        self.runs += 1
-        source = MemorySource(self.log, (INTERACTIONS, CONTROL))
-        return verify(self.learner.settings, source, self.directory / f"scratch{self.runs}")
 
 
 def model_of(engine):
@@ -104,7 +65,7 @@ def test_it_comes_to_the_model_of_one_that_never_stopped(tmp_path, learning):
     engine = place.learn()
     assert engine.model.clock == whole.model.clock > frozen.model.clock
     assert model_of(engine) == model_of(whole)
-    assert place.answers()[-1].message == "learning goes on, from 200 records ago"
+    assert place.told(CommandResult)[-1].message == "learning goes on, from 200 records ago"
     assert engine.control == Control()
     assert place.verify().agrees
 
@@ -173,7 +134,7 @@ def test_who_resumes_without_it_lets_go_of_what_was_missed(tmp_path):
     assert place.learn().control.missed_from == {}
     place.command(COMMAND_ACTION_LEARN_MISSED)
     assert place.learn().model.clock == 0
-    assert place.answers()[-1].message == "learning goes on, from 0 records ago"
+    assert place.told(CommandResult)[-1].message == "learning goes on, from 0 records ago"
 
 
 def test_orders_that_come_together_are_obeyed_in_turn(tmp_path):
@@ -210,8 +171,8 @@ def test_a_base_kept_meanwhile_needs_what_lies_before_it(tmp_path):
     place.learn()
     place.publish(EVENTS[100:200])
     place.learn()
-    place.learner.settings = place.learner.settings.model_copy(
-        update={"als": place.learner.settings.als.model_copy(update={"recency": 0.9})}
+    place.settings = place.settings.model_copy(
+        update={"als": place.settings.als.model_copy(update={"recency": 0.9})}
     )
     place.command(COMMAND_ACTION_LEARN_MISSED)
     place.learn()
@@ -257,6 +218,6 @@ def test_where_the_settings_freeze_nothing_can_be_learnt_afterwards(tmp_path):
     place = Place(tmp_path, learning={"freeze": True})
     place.command(COMMAND_ACTION_LEARN_MISSED)
     place.learn()
-    [answer] = place.answers()
+    [answer] = place.told(CommandResult)
     assert not answer.applied
     assert "`learning.freeze` is set" in answer.message

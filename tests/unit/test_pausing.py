@@ -2,9 +2,9 @@
 
 import orjson
 import pytest
-from memory_learner import Learner
+from memory_learner import LastingLearner
 from memory_log import MemorySource
-from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, in_directory
+from pipeline import DLQ, INTERACTIONS
 from streams import likes_by_taste
 
 from livefactor.dead_letters import collect
@@ -18,57 +18,32 @@ from protos.events_pb2 import (
     SEVERITY_ERROR,
     DriftEvent,
 )
-from state.rocksdb.writer import RocksWriter
 from stream.config import DriftConfig
 from stream.control import Control
-from stream.lineage.identity import identity
-from stream.lineage.verify import verify
 from stream.log_reader import scan
 
 BATCH = 100
 BEFORE, FAULT, AFTER = 3_000, 600, 900
 
 
-class Place:
-    """A learner on a store in a directory; each run is a process of its own, as it were."""
+class Place(LastingLearner):
+    """One that is told of rows a minute apart."""
 
     def __init__(self, directory, act="tell", **sections):
         learning = {"batch_records_max": BATCH, **sections.pop("learning", {})}
-        self.learner = Learner(ranking={"repeats": True}, learning=learning, drift={"act": act}, **sections)
-        self.learner.settings = in_directory(self.learner.settings, directory / "state")
-        self.directory, self.published = directory, 0
-
-    def learn(self):
-        """The engine of a run to the present end."""
-        learner = self.learner
-        learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
-        try:
-            return learner.until_end().engine
-        finally:
-            learner.store.close()
+        drift = {"act": act}
+        super().__init__(directory, ranking={"repeats": True}, learning=learning, drift=drift, **sections)
+        self.published = 0
 
     def publish(self, rows):
         for row in rows:
             self.published += 1
             timed = row | {"event_time_ms": 1_600_000_000_000 + 60_000 * self.published}
-            self.learner.log.append(INTERACTIONS, 0, orjson.dumps(timed), b"k")
-
-    def command(self, action):
-        self.learner.log.append(CONTROL, 0, command(action), b"default")
-
-    def told(self):
-        return [
-            DriftEvent.FromString(record.value)
-            for record in self.learner.log.read(DRIFT)
-            if dict(record.headers)["ce-type"] == b"livefactor.v1.DriftEvent"
-        ]
+            self.log.append(INTERACTIONS, 0, orjson.dumps(timed), b"k")
 
     def agrees(self):
         """Whether a replay comes to the same state, which would not decide anything by itself."""
-        source = MemorySource(self.learner.log, (INTERACTIONS, CONTROL))
-        undecided = DriftConfig(enabled=False)
-        settings = self.learner.settings.model_copy(update={"drift": undecided})
-        return verify(settings, source, self.directory / "scratch").agrees
+        return self.verify(drift=DriftConfig(enabled=False)).agrees
 
 
 def half_renamed():
@@ -86,7 +61,7 @@ def test_learning_pauses_at_the_alarm_until_it_is_resumed_and_over_restarts(tmp_
     place = Place(tmp_path)
     place.publish(ROWS[: BEFORE + FAULT])
     engine = place.learn()
-    [event] = place.told()
+    [event] = place.told(DriftEvent)
     assert event.reason == "records_rejected"
     assert event.message.endswith("nothing is learnt until `livefactor control resume`")
     assert engine.control.paused == "records_rejected"
@@ -100,7 +75,7 @@ def test_learning_pauses_at_the_alarm_until_it_is_resumed_and_over_restarts(tmp_
     place.publish(ROWS[:BATCH])
     engine = place.learn()
     assert (engine.control.paused, engine.model.clock) == ("", paused_at + BATCH)
-    assert len(place.told()) == 1
+    assert len(place.told(DriftEvent)) == 1
     assert place.agrees()
 
 
@@ -108,7 +83,7 @@ def test_it_goes_on_by_itself_once_the_cause_is_gone_if_it_may(tmp_path):
     place = Place(tmp_path, act="auto")
     place.publish(ROWS[: BEFORE + FAULT])
     engine = place.learn()
-    [event] = place.told()
+    [event] = place.told(DriftEvent)
     assert event.message.endswith("nothing is learnt until this is over")
     paused_at = engine.model.clock
     assert engine.control.paused == "records_rejected"
@@ -127,7 +102,7 @@ def test_who_resumes_in_the_middle_of_it_is_obeyed(tmp_path, act):
     place.command(COMMAND_ACTION_RESUME)
     place.publish(ROWS[BEFORE : BEFORE + FAULT])
     assert place.learn().control.paused == ""
-    assert len(place.told()) == 1
+    assert len(place.told(DriftEvent)) == 1
 
 
 def test_a_command_to_freeze_outlives_a_pause(tmp_path):
@@ -144,7 +119,7 @@ def test_a_pushed_item_pauses_too(tmp_path):
     place = Place(tmp_path)
     place.publish(plant(likes_by_taste(5_400, 300, 120, 6), "pump-item", slice(4_800, 5_400), 3))
     engine = place.learn()
-    assert "item_pumped" in {event.reason for event in place.told()}
+    assert "item_pumped" in {event.reason for event in place.told(DriftEvent)}
     assert engine.control.paused == "item_pumped"
     assert engine.model.clock < 5_400
     assert place.agrees()
@@ -172,7 +147,7 @@ def test_events_that_mean_the_opposite_and_updates_refused_pause_too(tmp_path, r
     rows = [row | {"value": 4.0} | (change if n in faulty else {}) for n, row in enumerate(rows)]
     place.publish(rows[: BEFORE + FAULT])
     engine = place.learn()
-    [event] = [event for event in place.told() if event.severity == SEVERITY_ERROR]
+    [event] = [event for event in place.told(DriftEvent) if event.severity == SEVERITY_ERROR]
     assert (event.reason, event.action) == (reason, action)
     assert said in event.message
     [where] = event.positions
@@ -207,15 +182,15 @@ def test_what_was_missed_in_a_pause_can_be_learnt_and_is_no_news(tmp_path):
     engine = place.learn()
     paused_at = engine.model.clock
     assert engine.control.paused == "records_rejected"
-    dead = len(place.learner.dead())
+    dead = len(place.dead())
     place.command(COMMAND_ACTION_LEARN_MISSED)
     inputs = engine.model.inputs.added
     engine = place.learn()
     assert engine.model.clock == len(ROWS) - FAULT // 2 > paused_at
     assert engine.control == Control()
     assert engine.model.inputs.added == inputs
-    assert len(place.told()) == 1
-    letters = collect(scan(MemorySource(place.learner.log, (DLQ,))))
+    assert len(place.told(DriftEvent)) == 1
+    letters = collect(scan(MemorySource(place.log, (DLQ,))))
     assert len(letters.letters) == FAULT // 2
-    assert letters.duplicates == len(place.learner.dead()) - dead
+    assert letters.duplicates == len(place.dead()) - dead
     assert place.agrees()
