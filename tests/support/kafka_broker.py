@@ -298,7 +298,6 @@ class KafkaBroker:
         options = [
             f"-Xmx{self._heap_mib}m",
             "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
             "-Xshare:auto",
             "-Djava.net.preferIPv4Stack=true",
         ]
