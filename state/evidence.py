@@ -27,7 +27,7 @@ EVENT = [
 
 RECORD = np.dtype([*EVENT, ("version", "<i8"), ("losses", "<f4", (3,)), ("reciprocal_ranks", "<f4", (3,))])
 """Micro-batch of the frozen version, 0 for none. Of live, frozen (NaN without a version) and baseline: log
-losses and reciprocal ranks."""
+losses and reciprocal ranks of likes, or squared errors of ratings and NaN."""
 
 INPUT = np.dtype(
     [
@@ -41,7 +41,7 @@ INPUT = np.dtype(
     ]
 )
 """Whether the user had the item; the event's value, NaN for none, and its type's weight; how many times as
-many events as the mean item the item had, and how many events the user had: 0 for one that is new; log losses
+many events as the mean item the item had, and how many events the user had: 0 for one that is new; losses
 as in `RECORD`, NaN where nothing was compared."""
 
 _BEFORE_COUNTS = np.dtype([*EVENT, ("repeated", "<u1")]).itemsize

@@ -257,8 +257,8 @@ class DriftConfig(Section):
 
     enabled: bool = Field(
         True,
-        description="Compare the live model with a frozen one and with popularity, on each event that "
-        "`[prequential]` samples.",
+        description="Compare the live model with a frozen one and with a baseline (popularity; of ratings "
+        "the user's mean), on each event that `[prequential]` samples.",
     )
     act: Literal["tell", "auto"] = Field(
         "tell",
@@ -303,11 +303,6 @@ class LearnerSettings(Section):
     def blends(self) -> bool:
         """Whether items are ranked by the blend."""
         return self.ranking.model == "blend" and self.learning.feedback == "implicit"
-
-    @property
-    def compares(self) -> bool:
-        """Whether the live model is compared with others."""
-        return self.drift.enabled and self.learning.feedback == "implicit"
 
     @property
     def scoring(self) -> ScoringSpec:

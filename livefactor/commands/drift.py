@@ -41,7 +41,7 @@ class Level(StrEnum):
 
 @app.command()
 def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Show how the live model does beside a frozen version and beside popularity.
+    """Show how the live model does beside a frozen version and beside a baseline.
 
     All three judge the same sampled events before they are learnt, among the items known to all. In each
     window a user counts once. Of the latest sampled events: the share of the most frequent item, and of those
@@ -50,12 +50,14 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     from state.evidence import stored_evidence, stored_inputs
     from state.store import DRIFT_MEMO
     from stream.drift.histograms import QUANTITIES, shift_of
+    from stream.drift.loss import LOSSES
     from stream.drift.series import TOP_SHARE, concentration
     from stream.drift.windows import WINDOW_EVENTS, windows_of
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
         evidence, inputs, memo = stored_evidence(reader), stored_inputs(reader), reader.head().memo
+        loss = LOSSES[reader.identity()["feedback"]]
     records = evidence.latest()
     alarms = orjson.loads(memo.get(DRIFT_MEMO, b"{}"))
     several = [*alarms.get("concentrations", {}).values(), *alarms.get("shares", {}).values()]
@@ -74,6 +76,7 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
         "repeated_share": float(sampled["repeated"].mean()) if len(sampled) else None,
         "compared": evidence.added,
         "frozen_version": version or None,
+        "loss": loss.name,
         "alarm": any(alarm.get("standing") for alarm in [alarms.get("losses", {}), *several]),
     }
     if as_json:
@@ -82,7 +85,7 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
         print_json(facts)
         return
     print_fields(facts)
-    columns = ("window", "from", "to", "events", "users", "model", "log loss", "reciprocal rank")
+    columns = ("window", "from", "to", "events", "users", "model", loss.name, "reciprocal rank")
     rows = [
         (
             window.name,
@@ -91,7 +94,7 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
             f"{window.events:,}",
             f"{window.users:,}",
             name,
-            model.log_loss,
+            model.loss,
             model.reciprocal_rank,
         )
         for window in windows

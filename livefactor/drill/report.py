@@ -7,6 +7,7 @@ from livefactor.page.document import shown
 from livefactor.replay.series import moving_means, rounded
 from state.arrays import F64, I64
 from stream.drift.announcement import action_of, severity_of
+from stream.drift.loss import LOG_LOSS
 from stream.drift.windows import WINDOW_EVENTS
 from stream.walk.values import COMPARED, LIVE
 
@@ -30,11 +31,12 @@ def plots(name: str, plan: Plan, disturbed: Course, twin: Course) -> dict[str, o
         "file": shown(name),
         "fault": {"begins": part.start, "ends": part.stop, "none": plan.fault == "none"},
         "window": WINDOW_EVENTS,
+        "loss": {"name": disturbed.loss.name, "unit": disturbed.loss.unit},
         "whole": _means(disturbed, twin, everything),
         "close": _means(disturbed, twin, around),
         "area": {
             "events": everything.tolist(),
-            "nats": rounded(np.cumsum(np.where(np.arange(events) < part.start, 0.0, more))[everything - 1]),
+            "sums": rounded(np.cumsum(np.where(np.arange(events) < part.start, 0.0, more))[everything - 1]),
         },
         "alarms": [
             {
@@ -56,15 +58,14 @@ def _stops(first: int, last: int) -> I64:
 
 
 def _means(disturbed: Course, twin: Course, stops: I64) -> dict[str, object]:
-    """Log losses and reciprocal ranks of all models over windows that end there, by model."""
+    """Losses, and reciprocal ranks if there are any, of all models over windows that end there, by model."""
 
     def of(values: F64, undisturbed: F64) -> dict[str, object]:
         columns = dict(zip(COMPARED, values.T, strict=True)) | {TWIN: undisturbed[:, LIVE]}
         window = min(WINDOW_EVENTS, int(stops[0]))
         return {name: moving_means(column, window, stops) for name, column in columns.items()}
 
-    return {
-        "events": stops.tolist(),
-        "log_loss": of(disturbed.losses, twin.losses),
-        "reciprocal_rank": of(disturbed.reciprocal_ranks, twin.reciprocal_ranks),
-    }
+    means = {"events": stops.tolist(), "loss": of(disturbed.losses, twin.losses)}
+    if disturbed.loss is LOG_LOSS:
+        means["reciprocal_rank"] = of(disturbed.reciprocal_ranks, twin.reciprocal_ranks)
+    return means

@@ -21,6 +21,7 @@ from state.ring import Entries
 from state.rocksdb.writer import RocksWriter
 from stream.config import LearnerSettings
 from stream.drift.announcement import action_of
+from stream.drift.loss import LOSSES, Loss
 from stream.engine import Engine
 from stream.events import Records
 from stream.lineage.bases import begin, keep_version, version_is_due
@@ -67,6 +68,7 @@ class Alarm:
 class Course:
     """What became of one stream: float64 [events, 3] of the models `COMPARED`, NaN where not compared."""
 
+    loss: Loss
     losses: F64
     reciprocal_ranks: F64
     alarms: tuple[Alarm, ...]
@@ -118,8 +120,8 @@ def course_of(
 
     Raises ConfigError if nothing is compared with these settings.
     """
-    if not settings.compares:
-        raise ConfigError('a drill needs [drift] enabled = true and [learning] feedback = "implicit"')
+    if not settings.drift.enabled:
+        raise ConfigError("a drill needs [drift] enabled = true")
     with ExitStack() as stack:
         learner = stack.enter_context(closing(_Learner(settings, stack)))
         for first in range(0, len(rows), BATCH_EVENTS):
@@ -132,8 +134,8 @@ def facts(plan: Plan, disturbed: Course, twin: Course) -> Facts:
     """What is reported of a drill.
 
     An alarm is an event of severity error: before the fault it is a false one, the first one after that is
-    the detection. `loss_area_vs_twin` is the log loss of the live model above that of its twin, in nats,
-    summed over the events since then that both have judged.
+    the detection. `loss_area_vs_twin` is the loss of the live model above that of its twin, summed over the
+    events since then that both have judged: nats, or squared errors of ratings.
     """
     events = len(disturbed.losses)
     part = plan.part(events)
@@ -188,7 +190,8 @@ class _Learner:
         losses, ranks = np.full((2, events, len(COMPARED)), np.nan)
         losses[compared["offset"]] = compared["losses"]
         ranks[compared["offset"]] = compared["reciprocal_ranks"]
-        return Course(losses, ranks, tuple(self._alarms))
+        loss = LOSSES[self._settings.learning.feedback]
+        return Course(loss, losses, ranks, tuple(self._alarms))
 
     def close(self) -> None:
         """Give the directory back."""

@@ -30,7 +30,7 @@ const FORMATS = {
 function axisFormat(format, step) {
   const digits = (scale) => Math.max(0, -Math.floor(Math.log10(step * scale) + 1e-9));
   if (format === "share") return (value) => percent(value, digits(100));
-  if (format === "rate") return whole;
+  if (format === "rate") return (value) => (step < 1e6 ? whole(value) : value.toLocaleString("en-US", { notation: "compact" }));
   return (value) => value.toFixed(digits(1));
 }
 

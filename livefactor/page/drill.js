@@ -1,6 +1,7 @@
 const { fault, alarms } = series;
 const ROLES = { live: "live", frozen: "third", baseline: "fourth", "live, undisturbed": "best" };
-const MEASURES = { log_loss: "log loss", reciprocal_rank: "reciprocal rank" };
+const { name: lossName, unit } = series.loss;
+const MEASURES = { loss: lossName, ...(series.whole.reciprocal_rank && { reciprocal_rank: "reciprocal rank" }) };
 const errors = alarms.filter((alarm) => alarm.severity === "error");
 const found = figures.detected_event;
 
@@ -40,7 +41,7 @@ function tiles() {
     "div",
     { class: "tiles" },
     tile("events until noticed", delay, found === null ? "no alarm of severity error since" : `at event ${whole(found)}`),
-    tile("what it cost", `${whole(area)} nats`, "log loss above that of the undisturbed twin, summed"),
+    tile("what it cost", `${whole(area)} ${unit}`, `${lossName} above that of the undisturbed twin, summed`),
     tile("false alarms", whole(figures.false_alarms), fault.none ? "of severity error" : "of severity error, before the fault"),
     tile("drift events", whole(alarms.length), `${whole(errors.length)} of severity error`),
   );
@@ -49,16 +50,18 @@ function tiles() {
 function course(title, says, means, height) {
   const draw = (measure) => {
     const lines = Object.entries(means[measure]).map(([name, y]) => ({ name, role: ROLES[name], x: means.events, y }));
-    return lineChart(`${title}: ${MEASURES[measure]}`, lines, { format: "score", zero: measure !== "log_loss", height, marks });
+    return lineChart(`${title}: ${MEASURES[measure]}`, lines, { format: "score", zero: measure !== "loss", height, marks });
   };
-  return section(title, says, ...switched("Measure", MEASURES, draw));
+  const several = Object.keys(MEASURES).length > 1;
+  return section(title, says, ...(several ? switched("Measure", MEASURES, draw) : [draw("loss")]));
 }
 
 function cost() {
-  const { events, nats } = series.area;
-  const lines = [{ name: "log loss above the twin's", role: "live", x: events, y: nats }];
-  const says = "Log loss of the live model above that of a twin who got the stream as it is, summed over the events that both have judged since the fault began, in nats. It rises while the model is worse off.";
-  return section("What it costs", says, lineChart("Log loss above the twin's", lines, { format: "rate", height: 240, marks }));
+  const { events, sums } = series.area;
+  const above = `${lossName} above the twin's`;
+  const lines = [{ name: above, role: "live", x: events, y: sums }];
+  const says = `The ${lossName} of the live model above that of a twin who got the stream as it is, summed over the events that both have judged since the fault began${unit && `, in ${unit}`}. It rises while the model is worse off.`;
+  return section("What it costs", says, lineChart(above, lines, { format: "rate", height: 240, marks }));
 }
 
 function told() {

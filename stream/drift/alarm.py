@@ -11,7 +11,6 @@ from state.ring import KEPT, Entries, Ring
 from stream.config import DriftConfig
 from stream.drift.decision import Verdict
 from stream.drift.series import STEP_EVENTS, Series
-from stream.drift.significance import block_test
 from stream.drift.windows import WINDOW_EVENTS
 
 WARM_UP = 1_000
@@ -153,12 +152,6 @@ class Alarm(ABC):
         cooling = 0 <= now_ms - self._last.time_ms < self._config.cool_down_ms
         standing = self.standing.gravity if self.standing else NOTHING
         return max(standing, self._last.gravity if cooling else NOTHING)
-
-    def _p_value(self, end: int, reference: F64, column: int, effect_min: float) -> float:
-        """Of the block test of one measure; 1 where it is not so far above the reference, or nobody knows."""
-        current, before = self._series.at(end)[column], reference[:, column]
-        found = block_test(before, current, WINDOW_EVENTS // STEP_EVENTS)
-        return 1.0 if np.isnan(found) or current - before.mean() < effect_min else found
 
 
 def limit(reference: Entries, false_alarms_per_month: float) -> float:

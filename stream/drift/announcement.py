@@ -15,6 +15,7 @@ from state.store import VersionId
 from stream.drift.alarm import Raised
 from stream.drift.decision import Verdict
 from stream.drift.histograms import shift_of
+from stream.drift.loss import LOG_LOSS, SQUARED_ERROR, Loss
 from stream.drift.segments import compared, segment_of
 from stream.drift.series import top_of
 from stream.drift.share_alarm import ShareAlarm
@@ -26,17 +27,23 @@ SAMPLES = 20
 
 SENTENCES: Mapping[str, str] = {
     "updates_do_harm": "the model is worse than version {version} with the same histories "
-    "(log loss {live} against {frozen}): what was learnt since does harm; go back to that version",
-    "everything_collapsed": "the model lost its lead, and what was popular is no longer (log loss "
-    "{live_before} -> {live}, popularity {baseline_before} -> {baseline}): items may have got other ids; "
+    "({loss} {live} against {frozen}): what was learnt since does harm; go back to that version",
+    "everything_collapsed": "the model lost its lead, and {baseline_name} got worse too ({loss} "
+    "{live_before} -> {live}, {baseline_name} {baseline_before} -> {baseline}): {suspicion}; retrain from "
+    "where it began",
+    "taste_lost": "the model lost its lead over {baseline_name} ({loss} {live_before} -> {live}, "
+    "{baseline_name} {baseline_before} -> {baseline}): events may be joined with the wrong users or items; "
     "retrain from where it began",
-    "taste_lost": "the model lost its lead over plain popularity (log loss {live_before} -> {live}, "
-    "popularity {baseline_before} -> {baseline}): events may be joined with the wrong users or items; "
-    "retrain from where it began",
-    "harder_to_predict": "everything became harder to predict (log loss {live_before} -> {live}, popularity "
-    "{baseline_before} -> {baseline}), and the model kept its lead: no cause to act",
+    "harder_to_predict": "everything became harder to predict ({loss} {live_before} -> {live}, "
+    "{baseline_name} {baseline_before} -> {baseline}), and the model kept its lead: no cause to act",
 }
 """By reason of a verdict."""
+
+SUSPICION: Mapping[Loss, str] = {
+    LOG_LOSS: "items may have got other ids",
+    SQUARED_ERROR: "ratings may have come to mean something else",
+}
+"""What may have happened where everything collapsed."""
 
 CONCENTRATED: Mapping[str, str] = {
     "item": "{share:.0%} of the latest events are about the item {name!r} ({before:.1%} before), of users "
@@ -63,16 +70,16 @@ class Place(NamedTuple):
 
 
 def announce(
-    raised: Raised, evidence: Evidence, inputs: Inputs, frozen: VersionId | None, place: Place
+    raised: Raised, loss: Loss, evidence: Evidence, inputs: Inputs, frozen: VersionId | None, place: Place
 ) -> DriftEvent:
-    """The event of an alarm about losses; `frozen` is the version compared with."""
+    """The event of an alarm about a loss; `frozen` is the version compared with."""
     verdict, since, end, reference = raised
     before = window_of("reference", reference)
     records = evidence.between(max(since, end - WINDOW_EVENTS), end)
     current = window_of("current", records)
     event = _event_of(verdict, place, current.last_ms, end)
     event.version = str(frozen or "")
-    event.message = _sentence(verdict.reason, before, current, frozen)
+    event.message = _sentence(verdict.reason, loss, before, current, frozen)
     known = inputs.latest()
     event.segment = segment_of(verdict.reason, compared(known, reference), compared(known, records))
     if event.segment:
@@ -166,13 +173,14 @@ def _short(median: float | None) -> str:
     return f"{median:,.0f}" if abs(median) >= 1_000 else f"{median:.3g}"
 
 
-def _sentence(reason: str, before: Window, current: Window, frozen: VersionId | None) -> str:
-    losses = {
-        name + suffix: "?" if loss is None else f"{loss:.2f}"
+def _sentence(reason: str, loss: Loss, before: Window, current: Window, frozen: VersionId | None) -> str:
+    means = {
+        name + suffix: "?" if losses.loss is None else f"{losses.loss:.2f}"
         for window, suffix in ((before, "_before"), (current, ""))
-        for name, loss in ((name, losses.log_loss) for name, losses in window.models.items())
+        for name, losses in window.models.items()
     }
-    return SENTENCES[reason].format(version=frozen, **losses)
+    words = {"loss": loss.name, "baseline_name": loss.baseline, "suspicion": SUSPICION[loss]}
+    return SENTENCES[reason].format(version=frozen, **words, **means)
 
 
 def _windows(window: Window) -> list[DriftWindow]:
@@ -183,11 +191,11 @@ def _windows(window: Window) -> list[DriftWindow]:
             first_ms=window.first_ms,
             last_ms=window.last_ms,
             events=window.events,
-            mean_loss=losses.log_loss,
+            mean_loss=losses.loss,
             variance=losses.variance,
         )
         for model, losses in window.models.items()
-        if losses.log_loss is not None
+        if losses.loss is not None
     ]
 
 

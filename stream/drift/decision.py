@@ -17,6 +17,9 @@ BESIDE = 0.005
 SECOND_SIGN = 0.05
 """p-value below which the model's lead is in doubt, where something else surely changed."""
 
+COLLAPSED_MIN = 1.4
+"""Rise of the baseline's loss that is no whim of the world: 4 times the perplexity, or mean squared error."""
+
 ITEM_PUMPED, USER_FLOODS = "item_pumped", "user_floods"
 RECORDS_REJECTED, TYPES_DOUBTFUL, UPDATES_REFUSED = "records_rejected", "types_doubtful", "updates_refused"
 
@@ -27,14 +30,16 @@ PAUSING = frozenset({ITEM_PUMPED, USER_FLOODS, RECORDS_REJECTED, TYPES_DOUBTFUL,
 class Observed(NamedTuple):
     """p-values of one window, 1 or NaN where a test has too little to go by.
 
-    `skill`: log loss of the live model less that of the baseline, `live` and `baseline`: their log losses,
-    against the windows before; `harm`: log loss of the live model above that of the frozen one; `moved`:
+    `skill`: loss of the live model less that of the baseline, `live` and `baseline`: their losses, against
+    the windows before; `risen`: by how much that of the baseline is above theirs, in nats or as a logarithm;
+    `harm`: loss of the live model above that of the frozen one; `moved`:
     events about items that are less or more popular than before.
     """
 
     skill: float
     live: float
     baseline: float
+    risen: float
     harm: float
     moved: float
 
@@ -42,9 +47,9 @@ class Observed(NamedTuple):
 class Taken(NamedTuple):
     """p-values of one window, of the item or user that is the most frequent there; 1 or NaN as in `Observed`.
 
-    `share`: its share of the events; `repeated`: that of its events whose user had the item; `blind`: log
-    loss of the live model on its events above that of someone who knows the item's share alone or, of a user,
-    above the baseline's; `skill`: see there.
+    `share`: its share of the events; `repeated`: that of its events whose user had the item; `blind`: loss of
+    the live model on its events above that of someone who knows the item's share alone or, of a user, above
+    the baseline's; `skill`: see there.
     """
 
     share: float
@@ -70,7 +75,7 @@ class Verdict(NamedTuple):
 
 def decide(observed: Observed, limit: float) -> Verdict | None:
     """The first row that fits, if any; `limit` is the p-value below which something has changed."""
-    skill, live, baseline, harm, moved = observed
+    skill, live, baseline, risen, harm, moved = observed
     if harm < limit:
         return Verdict("updates_do_harm", DRIFT_ACTION_ROLLBACK, SEVERITY_ERROR, "paired_test", harm)
     if (skill < limit and baseline < BESIDE) or (
@@ -78,6 +83,8 @@ def decide(observed: Observed, limit: float) -> Verdict | None:
     ):
         p_value = min(skill, moved)
         return Verdict("everything_collapsed", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", p_value)
+    if live < limit and baseline < limit and risen >= COLLAPSED_MIN:
+        return Verdict("everything_collapsed", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", baseline)
     if skill < limit:
         return Verdict("taste_lost", DRIFT_ACTION_RETRAIN, SEVERITY_ERROR, "block_test", skill)
     if live < limit and baseline < limit:

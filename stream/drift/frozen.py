@@ -6,16 +6,15 @@ from state.model import Model
 from state.neighbours import Lists
 from state.scoring import blend, popularity
 from state.scoring.blend import Catalogue
+from stream.config import LearnerSettings
 from stream.evaluation.ranking import first_calibrations
-from stream.learning import als, gramian
+from stream.learning import gramian
+from stream.learning.learner import penalties_of, rating_penalties_of
 from stream.walk.values import COMPARED, Comparison, Frozen
 
 
-def frozen_of(model: Model, penalties: als.Penalties, recency: float) -> Frozen:
-    """A model that nobody changes any more: its arrays are taken over.
-
-    Users are folded in with these `penalties` and this `recency` of their history.
-    """
+def frozen_of(model: Model, settings: LearnerSettings) -> Frozen:
+    """A model that nobody changes any more: its arrays are taken over."""
     items, count, weights = model.items, model.item_count, model.globals["weights"]
     lists = model.neighbours.lists
     catalogue = Catalogue(
@@ -38,21 +37,24 @@ def frozen_of(model: Model, penalties: als.Penalties, recency: float) -> Frozen:
         weights,
         scalars,
         gram,
-        penalties,
-        recency,
+        penalties_of(settings),
+        settings.als.recency,
+        float(model.globals["mean"][0]),
+        rating_penalties_of(settings),
     )
 
 
 def nothing_frozen() -> Frozen:
     """Of no items: where there is no version."""
-    return frozen_of(Model(1, 1, 0, 1, 0), als.Penalties(0.0, 0.0, 0.0, 0.0, False), 1.0)
+    return frozen_of(Model(1, 1, 0, 1, 0), LearnerSettings())
 
 
 def no_comparison() -> Comparison:
     """Where nothing is compared."""
-    return Comparison(nothing_frozen(), first_calibrations(0))
+    return Comparison(False, nothing_frozen(), first_calibrations(0))
 
 
-def first_comparison() -> Comparison:
+def first_comparison(settings: LearnerSettings) -> Comparison:
     """Where nothing has been compared yet, and there is no version."""
-    return Comparison(nothing_frozen(), first_calibrations(len(COMPARED)))
+    ranking = settings.learning.feedback == "implicit"
+    return Comparison(True, nothing_frozen(), first_calibrations(len(COMPARED) if ranking else 0))

@@ -7,7 +7,7 @@ import numpy as np
 
 from state.arrays import F64, I64
 from state.ring import Entries
-from stream.drift.series import SHRINKAGE
+from stream.drift.loss import LOG_LOSS
 
 NOTHING, NEGATIVE, ZERO = range(3)
 """Bins of what has no logarithm; NOTHING is that of NaN."""
@@ -44,12 +44,12 @@ class Quantity(NamedTuple):
         return bins
 
     def histogram(self, records: Entries) -> F64:
-        """How many records are in each bin, each user weighed as in `mean_losses`: float64 [bins]."""
+        """How many records are in each bin, each user weighed as for the log loss: float64 [bins]."""
         bins = self.binned(records)
         if not self.by_user:
             return np.bincount(bins, minlength=self.bins).astype(np.float64)
         _, inverse, counts = np.unique(records["user"], return_inverse=True, return_counts=True)
-        weights = 1.0 / (counts[inverse] + SHRINKAGE)
+        weights = 1.0 / (counts[inverse] + LOG_LOSS.shrinkage)
         weights *= len(bins) / weights.sum()
         return np.bincount(bins, weights, self.bins).astype(np.float64)
 

@@ -24,13 +24,14 @@ from stream.drift.concentration_alarm import ConcentrationAlarm
 from stream.drift.decision import PAUSING
 from stream.drift.frozen import first_comparison, no_comparison
 from stream.drift.histograms import POPULARITY, QUANTITIES
+from stream.drift.loss import LOSSES
 from stream.drift.loss_alarm import LossAlarm
 from stream.drift.share_alarm import KINDS, ShareAlarm, wrong_of
 from stream.drift.shift_alarm import ShiftAlarm
 from stream.effects import Counts, Effects
 from stream.evaluation.prequential import Prequential
 from stream.events import Learnable, Origins, Records, Rejected
-from stream.walk.values import LOSS, RECIPROCAL_RANK, Comparison, Frozen, Walked
+from stream.walk.values import LIVE, LOSS, RECIPROCAL_RANK, Frozen, Walked
 
 FORMAT = 3
 """Of the packed memo."""
@@ -49,7 +50,7 @@ PAUSED: Mapping[str, str] = {
 class Monitor:
     """The `Evaluator` of the service; part of the state, so a crash neither loses nor repeats evidence.
 
-    `compares`: there is evidence to be had. `version` is the micro-batch of the frozen model's version, 0
+    `version` is the micro-batch of the frozen model's version, 0
     where there is none yet. `events` are the latest that were raised. `seen_through`: offsets by partition
     below which everything was judged before; read again, to be learnt, it is no evidence a second time.
     """
@@ -62,17 +63,18 @@ class Monitor:
         self._prequential, self._model, self._evidence = prequential, model, model.evidence
         self._settings, self._generation = settings, generation
         self._shifts = {name: ShiftAlarm(model.inputs, name, settings.drift) for name in QUANTITIES}
-        self._losses = LossAlarm(model.evidence, self._shifts[POPULARITY], settings.drift)
+        self._loss = loss = LOSSES[settings.learning.feedback]
+        self._losses = LossAlarm(model.evidence, loss, self._shifts[POPULARITY], settings.drift)
         self._concentrations = {
-            of: ConcentrationAlarm(model.inputs, of, self._losses, settings.drift) for of in ("item", "user")
+            of: ConcentrationAlarm(model.inputs, of, loss, self._losses, settings.drift)
+            for of in ("item", "user")
         }
         self._sampled: I64 = np.zeros(0, np.int64)
         self._inputs_next: Entries = np.zeros(0, INPUT)
         self._shares = {reason: ShareAlarm(reason) for reason in KINDS}
         self.events: tuple[DriftEvent, ...] = ()
         self._raised_count = 0
-        self.compares = settings.compares
-        self.comparison: Comparison = first_comparison() if self.compares else no_comparison()
+        self.comparison = first_comparison(settings) if settings.drift.enabled else no_comparison()
         self.version = 0
         self.seen_through: Mapping[int, int] = {}
 
@@ -87,7 +89,8 @@ class Monitor:
 
         Never while an alarm stands: the version to compare with is one from before.
         """
-        return self.compares and self._losses.standing is None and self._evidence.has_outgrown(self.version)
+        outgrown = self._evidence.has_outgrown(self.version)
+        return self.comparison.compares and self._losses.standing is None and outgrown
 
     def freeze(self, version: int, frozen: Frozen) -> None:
         """Compare with a version from now on: the state of the micro-batch `version`."""
@@ -97,7 +100,7 @@ class Monitor:
         """Which events are to be ranked: a sample, bool [n]."""
         chosen = self._prequential.sample(model, events)
         chosen &= ~self._seen(origins.partitions, origins.offsets)
-        if self._settings.drift.enabled:
+        if self.comparison.compares:
             self._sampled = np.flatnonzero(chosen)
             self._inputs_next = _as_known(model, events, self._sampled)
         return chosen
@@ -107,21 +110,26 @@ class Monitor:
     ) -> None:
         """Add what came of a batch to the measurements and to the evidence."""
         self._prequential.record(walked, predictions, learnt)
-        if self._settings.drift.enabled:
-            inputs = self._inputs_next
-            _identify(inputs, self._sampled, events, origins)
-            inputs["value"] = origins.values[self._sampled]
-            inputs["weight"] = origins.weights[self._sampled]
-            inputs["losses"] = walked.compared[self._sampled, :, LOSS] if self.compares else np.nan
-            self._model.inputs.add(inputs)
-        if self.compares:
-            compared = np.flatnonzero(~np.isnan(walked.compared[:, 0, LOSS]))
-            records = np.zeros(len(compared), RECORD)
-            _identify(records, compared, events, origins)
-            records["version"] = self.version
-            records["losses"] = walked.compared[compared, :, LOSS]
-            records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
-            self._evidence.add(records)
+        if not self.comparison.compares:
+            return
+        losses = walked.compared[:, :, LOSS]
+        if len(predictions):
+            of_live = losses[:, LIVE]
+            errors = np.square(predictions - learnt.strengths)
+            of_live[walked.kept] = np.where(np.isnan(of_live[walked.kept]), np.nan, errors)
+        inputs = self._inputs_next
+        _identify(inputs, self._sampled, events, origins)
+        inputs["value"] = origins.values[self._sampled]
+        inputs["weight"] = origins.weights[self._sampled]
+        inputs["losses"] = losses[self._sampled]
+        self._model.inputs.add(inputs)
+        compared = np.flatnonzero(~np.isnan(losses[:, LIVE]))
+        records = np.zeros(len(compared), RECORD)
+        _identify(records, compared, events, origins)
+        records["version"] = self.version
+        records["losses"] = losses[compared]
+        records["reciprocal_ranks"] = walked.compared[compared, :, RECIPROCAL_RANK]
+        self._evidence.add(records)
 
     def conclude(
         self, batch_seq: int, records: Records, rejected: Sequence[Rejected], counts: Counts
@@ -129,7 +137,7 @@ class Monitor:
         """What is to be kept and told of a micro-batch, some of whose records were `rejected`."""
         measured = self._prequential.take_changed()
         memos = {PREQUENTIAL_MEMO: self._prequential.pack()} if measured else {}
-        if not self._settings.drift.enabled:
+        if not self.comparison.compares:
             return Effects(memo=memos)
         name = self._settings.model.name
         here = VersionId(self._generation, batch_seq)
@@ -175,7 +183,7 @@ class Monitor:
             for raised in alarm.advance():
                 yield announce_shift(raised, name, self._model.inputs, place)
         for raised in self._losses.advance():
-            yield announce(raised, self._evidence, self._model.inputs, frozen, place)
+            yield announce(raised, self._loss, self._evidence, self._model.inputs, frozen, place)
         for of, concentration in self._concentrations.items():
             for raised in concentration.advance():
                 yield announce_concentration(raised, of, self._model.inputs, place)
@@ -212,8 +220,9 @@ class Monitor:
         stored = orjson.loads(memos.get(DRIFT_MEMO, b"{}"))
         if stored.get("format") != FORMAT:
             stored = {}
-        if self.compares and stored:
-            self.comparison.calibrations[:] = np.array(stored["calibrations"], np.float64)
+        if self.comparison.compares and stored:
+            calibrations = self.comparison.calibrations
+            calibrations[:] = np.array(stored["calibrations"], np.float64).reshape(calibrations.shape)
         self._losses.restore(stored.get("losses", {}))
         for of, concentration in self._concentrations.items():
             concentration.restore(stored.get("concentrations", {}).get(of, {}))

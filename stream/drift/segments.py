@@ -26,7 +26,7 @@ MEASURES: Mapping[str, tuple[int, int | None]] = {
     "taste_lost": (LIVE, BASELINE),
     "harder_to_predict": (LIVE, None),
 }
-"""Whose log loss rose beside whose, by reason of a verdict."""
+"""Whose loss rose beside whose, by reason of a verdict."""
 
 
 def segment_of(reason: str, before: Entries, current: Entries) -> str:

@@ -6,21 +6,20 @@ import numpy as np
 
 from state.arrays import F64
 from state.ring import KEPT, Entries, Ring
+from stream.drift.loss import Loss
 from stream.drift.windows import WINDOW_EVENTS, by_user
 from stream.walk.values import BASELINE, LIVE
 
 STEP_EVENTS = 50
 """A window ends at every multiple of this."""
 
-SHRINKAGE = 10.0
-"""Events of a user in a window at which the user weighs half as much as one who is known perfectly.
+USERS_MIN = 4
+"""Users in a window below which it is them that differ."""
 
-Ratio of the variance of losses of one user to that between users, as in a random-effects model (DerSimonian
-and Laird 1986): 4 to 7 on clicks, ratings and purchases, and 20 does about as well.
-"""
-
-SKILL, OF_LIVE, OF_BASELINE = range(3)
-"""Columns of `mean_losses`: log loss of live less that of the baseline, of live, and of the baseline."""
+MEASURES = 4
+SKILL, OF_LIVE, OF_BASELINE, WEIGHT = range(MEASURES)
+"""Columns of `measured`: mean loss of live beside that of the baseline, of live, and of the baseline; and how
+well they are known, as the inverse of a variance."""
 
 TOP_SHARE, REPEATED = range(2)
 """Columns of `concentration`: share of the most frequent, and of those of its events that are repeats."""
@@ -56,14 +55,19 @@ class Series:
         return self._values[places]
 
 
-def mean_losses(records: Entries) -> F64:
-    """Means over users, each weighed by how well their own mean is known: float64 [3]."""
-    losses = records["losses"].astype(np.float64)
-    live, baseline = losses[:, LIVE], losses[:, BASELINE]
-    means, counts = by_user(
-        records["user"].astype(np.int64), np.column_stack([live - baseline, live, baseline])
-    )
-    return np.average(means, axis=0, weights=counts / (counts + SHRINKAGE))
+def measured(loss: Loss, records: Entries) -> F64:
+    """Of means over users, each weighed by how well their own mean is known: float64 [4].
+
+    NaN where there are too few users.
+    """
+    losses = records["losses"][:, [LIVE, BASELINE]].astype(np.float64)
+    means, counts = by_user(records["user"].astype(np.int64), losses)
+    if len(means) < USERS_MIN:
+        return np.full(MEASURES, np.nan)
+    weights = counts / (counts + loss.shrinkage)
+    live, baseline = np.average(means, axis=0, weights=weights).tolist()
+    weight = weights[:, 0].sum()
+    return np.array([loss.beside(live, baseline), loss.level(live), loss.level(baseline), weight])
 
 
 def concentration(of: str, records: Entries) -> F64:

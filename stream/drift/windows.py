@@ -15,12 +15,12 @@ WINDOW_EVENTS = 300
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """How a model did: means over users of the mean of each, and the variance of the log loss between users.
+    """How a model did: means over users of the mean of each, and the variance of the loss between users.
 
-    None where it judged nothing.
+    None where it judged nothing, and the rank where it ranked nothing.
     """
 
-    log_loss: float | None
+    loss: float | None
     variance: float | None
     reciprocal_rank: float | None
 
@@ -76,4 +76,4 @@ def _losses(losses: F64, ranks: F64) -> Losses:
     """Of the users that a model judged."""
     if not len(losses):
         return Losses(None, None, None)
-    return Losses(float(losses.mean()), float(losses.var()), float(ranks.mean()))
+    return Losses(float(losses.mean()), float(losses.var()), float(ranks.mean()) if len(ranks) else None)

@@ -177,6 +177,35 @@ def _solve_row(own: Side, row: int, segment: int, other: Side, mean: float, room
 
 
 @numba.njit(cache=True)
+def fold_in(
+    others: I64,
+    ratings: F32,
+    vectors: F32,
+    biases: F32,
+    mean: float,
+    penalties: Penalties,
+    room: Equations,
+    x: F32,
+) -> float:
+    """Solve the one row of `x` float32 [1, r] from ratings float32 [n], oldest first; returns its bias.
+
+    They are of the rows `others` int64 [n] of `vectors` float32 [m, r] and `biases` float32 [m]; `room` is of
+    n + 1 rows. Without ratings, and where there is no solution, the row and its bias are zero.
+    """
+    x[0, :] = 0
+    if not len(others):
+        return 0.0
+    one, stop = np.zeros(1, np.int64), np.full(1, len(others))
+    histories = Histories(one, one, stop, stop, others, ratings, len(others))
+    own = Side(x, np.zeros(1, np.float32), histories, penalties)
+    bias = _solve_history(own, 0, 0, Side(vectors, biases, histories, penalties), mean, room)
+    if math.isnan(bias):
+        return 0.0
+    x[0, :] = room.x[0, : x.shape[1]]
+    return bias
+
+
+@numba.njit(cache=True)
 def _longest(histories: Histories) -> int:
     """The most ratings that a segment will have."""
     longest = 0

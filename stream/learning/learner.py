@@ -15,7 +15,7 @@ import numpy.typing as npt
 from state.arrays import F32, I64, U8, U64, Mask
 from state.factors import FactorTable
 from state.model import Model
-from stream.config import AlsConfig, LearnerSettings, LearningConfig
+from stream.config import LearnerSettings, LearningConfig
 from stream.events import Changed, Learnable
 from stream.learning import als, explicit_als, explicit_sgd, refusal, sgd
 from stream.learning.implicit_sgd import Descent, Sampling
@@ -110,18 +110,8 @@ class ExplicitAlsLearner:
     penalties: als.Penalties | None = None
     descent: Descent | None = None
 
-    def __init__(self, learning: LearningConfig, config: AlsConfig) -> None:
-        self._learning = learning
-        self._user_penalties = explicit_als.Penalties(
-            config.explicit_reg,
-            config.explicit_reg_per_rating,
-            config.explicit_reg_bias,
-            config.explicit_recency,
-            config.explicit_level_recency,
-            config.explicit_level_reg,
-            learning.norm_max,
-            learning.nonneg,
-        )
+    def __init__(self, learning: LearningConfig, penalties: explicit_als.Penalties) -> None:
+        self._learning, self._user_penalties = learning, penalties
         self._item_penalties = self._user_penalties._replace(
             recency=1.0, level_recency=1.0, level_reg=math.inf
         )
@@ -229,7 +219,7 @@ def create_learner(settings: LearnerSettings) -> Learner:
     explicit = learning.feedback == "explicit"
     if learning.algorithm == "als":
         if explicit:
-            return ExplicitAlsLearner(learning, settings.als)
+            return ExplicitAlsLearner(learning, rating_penalties_of(settings))
         return WalkLearner(learning, ("gramian_user", "gramian_item"), penalties=penalties_of(settings))
     if explicit:
         return ExplicitSgdLearner(learning, _rates(settings))
@@ -241,6 +231,21 @@ def penalties_of(settings: LearnerSettings) -> als.Penalties:
     """How a user is solved by ALS."""
     learning, config = settings.learning, settings.als
     return als.Penalties(config.alpha, config.reg, config.reg_exponent, learning.norm_max, learning.nonneg)
+
+
+def rating_penalties_of(settings: LearnerSettings) -> explicit_als.Penalties:
+    """How a user is solved by explicit ALS."""
+    learning, config = settings.learning, settings.als
+    return explicit_als.Penalties(
+        config.explicit_reg,
+        config.explicit_reg_per_rating,
+        config.explicit_reg_bias,
+        config.explicit_recency,
+        config.explicit_level_recency,
+        config.explicit_level_reg,
+        learning.norm_max,
+        learning.nonneg,
+    )
 
 
 def _rates(settings: LearnerSettings) -> Rates:

@@ -13,7 +13,6 @@ from state.rocksdb.versions import Versions
 from state.store import VersionId
 from stream.config import LearnerSettings
 from stream.drift.frozen import frozen_of
-from stream.learning.learner import penalties_of
 from stream.walk.values import Frozen
 
 NEEDED = (kinds.ITEMS.code, kinds.GLOBALS.code, kinds.NEIGHBOURS.code)
@@ -40,7 +39,7 @@ class FrozenLoader:
 
     def begin(self, version: VersionId) -> None:
         """Load a version, unless it is the empty state; it takes the place of one that is on its way."""
-        if version.batch_seq and self._settings.compares:
+        if version.batch_seq and self._settings.drift.enabled:
             self.failed = False
             self._loading = version, self._thread.submit(load_frozen, self._settings, version)
 
@@ -75,6 +74,6 @@ def load_frozen(settings: LearnerSettings, version: VersionId) -> Frozen:
             raise StoreError(f"version {version} has rank {rank}, the model {learning.rank}")
         model = Model(learning.rank, state.items_max + 1, state.items_max, state.history_max, 0)
         model.load(reader, NEEDED)
-        return frozen_of(model, penalties_of(settings), settings.als.recency)
+        return frozen_of(model, settings)
     finally:
         reader.close()

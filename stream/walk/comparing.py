@@ -1,4 +1,4 @@
-"""The models of `COMPARED` on one event: log loss and reciprocal rank among the items that all know."""
+"""The models of `COMPARED` on one like: log loss and reciprocal rank among the items that all know."""
 
 import numba
 import numpy as np
@@ -68,10 +68,10 @@ def compare_frozen(
     """Judge an item by the frozen model, if there is one; `room.scores` are overwritten."""
     frozen = shared.comparison.frozen
     count = len(frozen.interactions)
-    if item >= count or not room.common[item]:
+    if not len(shared.comparison.calibrations) or item >= count or not room.common[item]:
         return
     user, scores = events.users[e], room.scores[:count]
-    history, strengths = _known_to(frozen, *entries_of(users.histories, user))
+    history, strengths = known_to(frozen, *entries_of(users.histories, user))
     als.weigh(strengths, frozen.recency, room.of_folded)
     for j in range(len(history)):
         room.of_folded.others[j] = history[j]
@@ -97,7 +97,7 @@ def compare_frozen(
 
 
 @numba.njit(cache=True)
-def _known_to(frozen: Frozen, history: U32, strengths: F32) -> tuple[U32, F32]:
+def known_to(frozen: Frozen, history: U32, strengths: F32) -> tuple[U32, F32]:
     """The entries of a history whose items the frozen model knows."""
     known = np.zeros(len(history), np.bool_)
     for j in range(len(history)):

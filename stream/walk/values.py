@@ -9,9 +9,10 @@ from state.maps import Histories
 from state.model import Model
 from state.neighbours import LAST
 from state.scoring.blend import Catalogue
-from stream.learning import als, refusal
+from stream.learning import als, explicit_als, refusal
 from stream.learning.blend import Weights
 from stream.learning.implicit_sgd import Descent
+from stream.learning.normal_equations import Equations
 from stream.learning.recent import Recent, recent_of
 
 STEPS = 4 * LAST
@@ -26,7 +27,7 @@ The last needs lists of neighbours, which the blend alone has; fewer are the fir
 
 COMPARED = ("live", "frozen", "baseline")
 LIVE, FROZEN, BASELINE = range(len(COMPARED))
-"""Models that are compared event by event, on the candidates that all of them know; see `Frozen`."""
+"""Models that are compared event by event, by what all of them know; see `Frozen`."""
 
 
 class Options(NamedTuple):
@@ -127,7 +128,8 @@ class Frozen(NamedTuple):
 
     `catalogue`, `biases` float32 [n] and `interactions` int32 [n] as they were at `clock`; `weights` of the
     ranking score, and what popularity adds to it: `scalars` float64 [n]. A user is folded in by ALS with
-    `penalties` and `recency`, against the `gramian` int64 [r, r] of the items.
+    `penalties` and `recency`, against the `gramian` int64 [r, r] of the items; one who rates by explicit ALS
+    with `rating_penalties`, the `mean` rating being what it was.
     """
 
     catalogue: Catalogue
@@ -139,14 +141,18 @@ class Frozen(NamedTuple):
     gramian: I64
     penalties: als.Penalties
     recency: float
+    mean: float
+    rating_penalties: explicit_als.Penalties
 
 
 class Comparison(NamedTuple):
-    """The live model beside others: `frozen`, of no items where there is no version yet, and popularity.
+    """The live model beside others: `frozen`, of no items where there is no version yet, and the baseline.
 
-    `calibrations` float64 [3, 3] of `COMPARED`, or [0, 3] where nothing is compared.
+    `compares`: they are judged at all; `calibrations` float64 [3, 3] of `COMPARED`, [0, 3] where they rank
+    nothing.
     """
 
+    compares: bool
     frozen: Frozen
     calibrations: F64
 
@@ -154,11 +160,14 @@ class Comparison(NamedTuple):
 class Shared(NamedTuple):
     """Arrays of which there is one. `born` int64 [2] is how many users and items have had an event.
 
-    `calibrations` float64 [models, 3] of as many of `MODELS` as are judged: see `stream.evaluation.ranking`.
+    `calibrations` float64 [models, 3] of as many of `MODELS` as are judged: see `stream.evaluation.ranking`;
+    `mean` and `ratings_seen` as before the pass: see `state.global_arrays`.
     """
 
     born: I64
     clock: I64
+    mean: F64
+    ratings_seen: F64
     gramian_user: I64
     gramian_item: I64
     recent: Recent
@@ -177,6 +186,8 @@ def shared_of(
     return Shared(
         np.array(born, np.int64),
         values["clock"],
+        values["mean"],
+        values["ratings_seen"],
         values["gramian_user"],
         values["gramian_item"],
         recent_of(model),
@@ -208,10 +219,11 @@ class Walked(NamedTuple):
     that of the like taken back. Of likes that were ranked: `warm` bool [n], whether user and item were known;
     `ranks` (infinite for a miss) and log `losses` (NaN for a miss) float64 [n, models], else NaN. `compared`
     float64 [n, 3, 2]: of likes ranked and known to all models of `COMPARED`, log loss and reciprocal rank
-    among the items known to all; NaN for `FROZEN` where there is no version. `clocks` int64 [n] before each
-    event; `refused` int64 [codes]: updates by code of `refusal`; `touched` uint8 [items]: 1 for items that
-    SGD has moved, [0] without it; and the first `steps`[0] steps on lists of neighbours: `owners` int64,
-    `others` uint32, `forward` and `backward` int8.
+    among the items known to all, or squared errors of ratings; NaN for `FROZEN` where there is no version.
+    Ratings are predicted by `LIVE` as if the pass learnt nothing. `clocks` int64 [n] before each event;
+    `refused` int64 [codes]: updates by code of `refusal`; `touched` uint8 [items]: 1 for items that SGD has
+    moved, [0] without it; and the first `steps`[0] steps on lists of neighbours: `owners` int64, `others`
+    uint32, `forward` and `backward` int8.
     """
 
     kept: Mask
@@ -259,7 +271,7 @@ def nothing_walked(count: int, items: int, models: int, compared: int, options: 
 
 
 class Room(NamedTuple):
-    """Scratch of one pass: of solves, of one ranking ([items] each), and of one user folded in.
+    """Scratch of one pass: of solves, of one ranking ([items] each), and of one user folded in, or rater.
 
     `folded` float32 [1, r].
     """
@@ -267,6 +279,7 @@ class Room(NamedTuple):
     of_users: als.Scratch
     of_items: als.Scratch
     of_folded: als.Scratch
+    of_rater: Equations
     scores: F64
     candidate: Mask
     common: Mask

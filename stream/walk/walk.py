@@ -2,7 +2,7 @@
 
 For every event:
 
-    1  if it is sampled: rank its item, by the live score and by popularity
+    1  if it is sampled: rank its item, by the live score and by popularity; compare what is to be compared
     2  if it is a like: move the weights of the ranking score, the lists of neighbours, the decayed counts
        (the first like of a user moves the weights that stand for newcomers)
     3  enter it into the histories; a `remove` takes out of all of these what the like had brought
@@ -23,13 +23,16 @@ from state.scoring import blend
 from stream.events import Learnable
 from stream.learning import als
 from stream.learning import blend as learning
+from stream.learning.normal_equations import equations
 from stream.learning.recent import recent_of
 from stream.walk.comparing import compare_frozen
 from stream.walk.descending import prefetch
 from stream.walk.entering import enter
 from stream.walk.judging import judge_by_blend, judge_by_factors, judge_for_newcomer
+from stream.walk.rating import compare_ratings
 from stream.walk.solving import solve_items
 from stream.walk.values import (
+    COMPARED,
     Chosen,
     Comparison,
     Items,
@@ -93,9 +96,8 @@ class Walk:
             assert choice.dtype == np.bool_
             assert choice.shape == events.users.shape
         self.is_due = not (len(ends) and ends[-1] == count)
-        walked = nothing_walked(
-            count, model.item_count, len(calibrations), len(comparison.calibrations), options
-        )
+        compared = len(COMPARED) if comparison.compares else 0
+        walked = nothing_walked(count, model.item_count, len(calibrations), compared, options)
         walk(
             events,
             chosen,
@@ -142,6 +144,8 @@ def walk(
         is_like = not events.remove[e] and events.strengths[e] > 0
         if is_like and (chosen.ranked[e] or teaching):
             _like(e, events, chosen, users, items, shared, options, learns, room, walked)
+        if options.rates and shared.comparison.compares and chosen.ranked[e]:
+            compare_ratings(e, events, users, items, shared, room, walked)
         if learns:
             enter(e, events, users, items, shared, pending, options, room, walked)
 
@@ -155,7 +159,8 @@ def _room(users: Users, items: Items, shared: Shared, options: Options, chosen: 
     room = Room(
         als.scratch(rank, longest),
         als.scratch(rank, longest),
-        als.scratch(rank, users.histories.most if folds_in else 0),
+        als.scratch(rank, users.histories.most if folds_in and not options.rates else 0),
+        equations(rank, users.histories.most + 1 if folds_in and options.rates else 0),
         np.empty(most_items, np.float64),
         np.empty(most_items, np.bool_),
         np.empty(most_items, np.bool_),

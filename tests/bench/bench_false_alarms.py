@@ -24,6 +24,7 @@ from state.ring import Entries
 from stream.config import DriftConfig
 from stream.drift.alarm import MONTH_MS
 from stream.drift.histograms import POPULARITY
+from stream.drift.loss import LOG_LOSS
 from stream.drift.loss_alarm import LossAlarm
 from stream.drift.shift_alarm import ShiftAlarm
 from stream.drift.windows import WINDOW_EVENTS
@@ -68,7 +69,7 @@ def month(records: Entries, events: int, random: np.random.Generator) -> Entries
 def errors(drawn: Entries) -> Iterator[str]:
     """Why errors were raised in a month."""
     evidence, config = Evidence(), DriftConfig()
-    alarm = LossAlarm(evidence, ShiftAlarm(Inputs(), POPULARITY, config), config)
+    alarm = LossAlarm(evidence, LOG_LOSS, ShiftAlarm(Inputs(), POPULARITY, config), config)
     for first in range(0, len(drawn), BATCH):
         evidence.add(drawn[first : first + BATCH])
         for raised in alarm.advance():

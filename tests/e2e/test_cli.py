@@ -312,14 +312,14 @@ def test_drift_shows_how_the_live_model_does_beside_others(learnt: Place):
     assert (window["name"], facts["frozen_version"]) == ("current", None)
     assert 0 < window["events"] == facts["compared"] < EVENTS
     assert 0 < window["models"]["live"]["reciprocal_rank"] <= 1
-    assert window["models"]["frozen"]["log_loss"] is None
+    assert window["models"]["frozen"]["loss"] is None
     lines = learnt.run("drift", "show").stdout.splitlines()
     assert lines[4] == f"compared: {facts['compared']}"
     assert facts["sampled"] >= facts["compared"]
     assert 0 < facts["top_item_share"] < 1
     assert 0 < facts["top_user_share"] <= 1
     assert 0 <= facts["repeated_share"] <= 1
-    assert [line.split("\t")[5] for line in lines[7:]] == ["model", "live", "frozen", "baseline"]
+    assert [line.split("\t")[5] for line in lines[8:]] == ["model", "live", "frozen", "baseline"]
     assert facts["inputs"] == [], "there are too few to compare with"
     assert not facts["alarm"]
     assert learnt.json("drift", "list") == []

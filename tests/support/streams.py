@@ -41,6 +41,17 @@ def likes_by_taste(count: int, users: int, items: int, tastes: int, seed: int = 
     return [{"user_id": f"u{user}", "item_id": f"i{item}"} for user, item in zip(chosen, liked, strict=True)]
 
 
+def ratings_by_taste(count: int, users: int, items: int, tastes: int, seed: int = 1) -> list[dict[str, Any]]:
+    """Ratings of 4 and 5 for the items of a user's taste, of 1 and 2 for others."""
+    random = np.random.default_rng(seed)
+    chosen, rated = random.integers(users, size=count), random.integers(items, size=count)
+    values = 1.0 + 3.0 * (chosen % tastes == rated * tastes // items) + random.integers(2, size=count)
+    return [
+        {"user_id": f"u{user}", "item_id": f"i{item}", "value": value}
+        for user, item, value in zip(chosen.tolist(), rated.tolist(), values.tolist(), strict=True)
+    ]
+
+
 def settings(**sections: Mapping[str, Any]) -> Settings:
     """A small model, with other values for some settings."""
     return Settings(**{"learning": {"rank": 4}, **sections})

@@ -1,5 +1,7 @@
 """Evidence in, alarms out: what is raised, when, and how it ends."""
 
+from functools import partial
+
 import numpy as np
 import orjson
 import pytest
@@ -26,8 +28,9 @@ from stream.drift.announcement import SAMPLES, Place, announce, announce_concent
 from stream.drift.concentration_alarm import JUDGED_MIN, ConcentrationAlarm
 from stream.drift.decision import Observed, Taken, decide, decide_concentration
 from stream.drift.histograms import QUANTITIES
+from stream.drift.loss import LOG_LOSS, SQUARED_ERROR
 from stream.drift.loss_alarm import LossAlarm
-from stream.drift.series import STEP_EVENTS, Series, mean_losses
+from stream.drift.series import MEASURES, STEP_EVENTS, USERS_MIN, Series, measured
 from stream.drift.shift_alarm import ShiftAlarm
 from stream.drift.windows import WINDOW_EVENTS
 
@@ -51,10 +54,10 @@ def records(count, seed=1, live=0.0, frozen=0.0, baseline=0.0, first=0):
     return made
 
 
-def loss_alarm(evidence, **config):
+def loss_alarm(evidence, loss=LOG_LOSS, **config):
     """One that knows nothing of popularity."""
     settings = DriftConfig(**config)
-    return LossAlarm(evidence, ShiftAlarm(Inputs(), "item popularity", settings), settings)
+    return LossAlarm(evidence, loss, ShiftAlarm(Inputs(), "item popularity", settings), settings)
 
 
 class Watched:
@@ -115,6 +118,58 @@ def test_a_step_is_found_within_a_window_and_named(case):
     assert raised.end % STEP_EVENTS == 0
     if case != "world":
         assert abs(raised.since - START) < 60
+
+
+def squared(count, seed=1, live=0.8, frozen=0.85, baseline=1.0, scale=1.0, first=0):
+    """Squared errors of ratings that models explain so much of, in units of `scale`."""
+    made = records(count, seed, first=first)
+    random = np.random.default_rng(seed)
+    common, own = random.standard_normal((count, 1)), random.standard_normal((count, 3))
+    errors = (0.9 * common + 0.44 * own) * np.sqrt([live, frozen, baseline])
+    made["losses"] = (scale * errors) ** 2
+    made["reciprocal_ranks"] = np.nan
+    return made
+
+
+OF_RATINGS = {
+    "live": ("taste_lost", {"live": 1.2, "frozen": 1.2}),
+    "scale": ("everything_collapsed", {"live": 19.0, "frozen": 19.0, "baseline": 14.0}),
+    "other": ("everything_collapsed", {"live": 400.0, "frozen": 420.0, "baseline": 500.0}),
+    "world": ("harder_to_predict", {"live": 1.6, "frozen": 1.7, "baseline": 2.0}),
+    "harm": ("updates_do_harm", {"live": 1.2}),
+    "better": (None, {"live": 0.4}),
+    "small": (None, {"live": 0.83}),
+    "nothing": (None, {}),
+}
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 20.0])
+@pytest.mark.parametrize("case", sorted(OF_RATINGS))
+def test_squared_errors_are_judged_whatever_the_scale_of_ratings(case, scale):
+    reason, changed = OF_RATINGS[case]
+    evidence = Evidence()
+    alarm = loss_alarm(evidence, SQUARED_ERROR)
+    raised = []
+    for count, seed, what in ((START, 1, {}), (2 * WINDOW_EVENTS, 2, changed)):
+        made = squared(count, seed, scale=scale, first=evidence.added, **what)
+        for begin in range(0, count, 50):
+            evidence.add(made[begin : begin + 50])
+            raised += alarm.advance()
+    reasons = [each.verdict.reason for each in raised]
+    assert reason in reasons if reason else reasons == [], f"{case} at scale {scale}: {reasons}"
+    if reason in ("taste_lost", "everything_collapsed"):
+        assert raised[0].end - 2 * WINDOW_EVENTS < raised[0].since < START + 50
+
+
+def test_ratings_that_are_all_alike_raise_nothing():
+    evidence = Evidence()
+    alarm = loss_alarm(evidence, SQUARED_ERROR)
+    random = np.random.default_rng(3)
+    for size in (1e-14, 1e-10):
+        made = squared(START, first=evidence.added)
+        made["losses"] = size * random.random((START, 3))
+        evidence.add(made)
+        assert list(alarm.advance()) == []
 
 
 def test_updates_that_do_harm_are_found_against_the_frozen_model():
@@ -199,6 +254,20 @@ def test_one_user_alone_proves_nothing():
     assert all(raised.verdict.reason != "updates_do_harm" for raised in alarm.advance())
 
 
+@pytest.mark.parametrize(("users", "judged"), [(USERS_MIN - 1, False), (40, True)])
+def test_a_window_of_a_few_users_says_nothing(users, judged):
+    evidence = Evidence()
+    alarm = loss_alarm(evidence)
+    evidence.add(records(START))
+    list(alarm.advance())
+    made = records(WINDOW_EVENTS, 2, live=5.0, frozen=5.0, first=START)
+    made["user"] %= users
+    evidence.add(made)
+    list(alarm.advance())
+    assert (alarm.latest < LIMIT_MAX) == judged
+    assert judged or alarm.latest == 1.0
+
+
 def test_a_young_model_has_no_reference():
     evidence = Evidence()
     alarm = loss_alarm(evidence)
@@ -254,7 +323,8 @@ def test_a_series_follows_from_the_evidence_alone():
     one, portions = Evidence(), Evidence()
     made = records(20_000)
     one.add(made)
-    series, kept = Series(portions, mean_losses, 3), Series(one, mean_losses, 3)
+    measure = partial(measured, LOG_LOSS)
+    series, kept = Series(portions, measure, MEASURES), Series(one, measure, MEASURES)
     for begin in range(0, len(made), 900):
         portions.add(made[begin : begin + 900])
         if portions.added > WINDOW_EVENTS:
@@ -275,15 +345,18 @@ def test_the_limit_follows_from_the_pace_and_the_rate():
 def test_the_table_of_decisions():
     nan = float("nan")
     for observed, reason in (
-        (Observed(1e-4, 1e-4, 0.3, 1.0, 1.0), "taste_lost"),
-        (Observed(1e-4, 1e-4, 1e-4, 1.0, 1.0), "everything_collapsed"),
-        (Observed(0.2, 1e-4, 1e-4, 1.0, 1.0), "harder_to_predict"),
-        (Observed(0.2, 1e-4, 0.3, 1.0, 1.0), None),
-        (Observed(0.02, 0.02, 0.02, 1.0, 1e-4), "everything_collapsed"),
-        (Observed(0.2, 0.02, 0.02, 1.0, 1e-4), None),
-        (Observed(0.02, 0.02, 0.3, 1.0, 1e-4), None),
-        (Observed(1e-4, 1e-4, 0.3, 1e-4, 1.0), "updates_do_harm"),
-        (Observed(nan, nan, nan, nan, nan), None),
+        (Observed(1e-4, 1e-4, 0.3, 0.2, 1.0, 1.0), "taste_lost"),
+        (Observed(1e-4, 1e-4, 1e-4, 0.2, 1.0, 1.0), "everything_collapsed"),
+        (Observed(0.2, 1e-4, 1e-4, 0.2, 1.0, 1.0), "harder_to_predict"),
+        (Observed(0.2, 1e-4, 1e-4, 1.5, 1.0, 1.0), "everything_collapsed"),
+        (Observed(0.2, 1e-4, 0.3, 1.5, 1.0, 1.0), None),
+        (Observed(0.2, 0.3, 1e-4, 1.5, 1.0, 1.0), None),
+        (Observed(0.2, 1e-4, 0.3, 0.2, 1.0, 1.0), None),
+        (Observed(0.02, 0.02, 0.02, 0.2, 1.0, 1e-4), "everything_collapsed"),
+        (Observed(0.2, 0.02, 0.02, 0.2, 1.0, 1e-4), None),
+        (Observed(0.02, 0.02, 0.3, 0.2, 1.0, 1e-4), None),
+        (Observed(1e-4, 1e-4, 0.3, 0.2, 1e-4, 1.0), "updates_do_harm"),
+        (Observed(nan, nan, nan, 0.2, nan, nan), None),
     ):
         verdict = decide(observed, 1e-3)
         assert (verdict and verdict.reason) == reason
@@ -303,7 +376,7 @@ def test_an_announcement_says_what_where_and_what_to_do():
 
     def event(batch_seq):
         place = PLACE._replace(here=VersionId(1, batch_seq))
-        return announce(raised, watched.evidence, Inputs(), VersionId(1, 7), place)
+        return announce(raised, LOG_LOSS, watched.evidence, Inputs(), VersionId(1, 7), place)
 
     told = event(90)
     assert told == event(90)
@@ -343,7 +416,7 @@ def sampled(count, share=0.0, repeated=0.0, first=0):
 def watched_inputs(request):
     inputs, losses = Inputs(), loss_alarm(Evidence())
     inputs.add(sampled(START))
-    alarm = ConcentrationAlarm(inputs, request.param, losses, DriftConfig())
+    alarm = ConcentrationAlarm(inputs, request.param, LOG_LOSS, losses, DriftConfig())
     assert list(alarm.advance()) == []
     return inputs, alarm, losses
 
@@ -380,6 +453,25 @@ def test_an_item_that_the_model_would_not_have_shown_to_its_users_is_named(
     made = sampled(WINDOW_EVENTS, 0.2, 0.0, START)
     made["losses"] = random.normal(loss, 0.5, (len(made), 1))
     made["user"][made["item"] == ITEM] %= buyers
+    inputs.add(made)
+    assert len(list(alarm.advance())) == count
+
+
+@pytest.mark.parametrize(("of", "entry"), [("item", {"item": ITEM}), ("user", {"user": 7})])
+@pytest.mark.parametrize(
+    ("loss", "repeated", "count"), [(LOG_LOSS, 0, 1), (SQUARED_ERROR, 0, 0), (SQUARED_ERROR, 1, 1)]
+)
+def test_of_ratings_only_repeats_are_a_second_sign(of, entry, loss, repeated, count):
+    inputs, losses = Inputs(), loss_alarm(Evidence(), loss)
+    losses.latest = 1e-9
+    inputs.add(sampled(START))
+    alarm = ConcentrationAlarm(inputs, of, loss, losses, DriftConfig())
+    assert list(alarm.advance()) == []
+    made = sampled(WINDOW_EVENTS, 0.0, 0.0, START)
+    made["losses"] = np.random.default_rng(5).normal([9.0, 9.0, 5.0], 0.5, (len(made), 3))
+    for name, value in entry.items():
+        made[name][::4] = value
+    made["repeated"][::4] = repeated
     inputs.add(made)
     assert len(list(alarm.advance())) == count
 

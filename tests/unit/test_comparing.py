@@ -16,7 +16,6 @@ from state.scoring.popularity import COMMON
 from stream.drift.frozen import frozen_of
 from stream.engine import Engine
 from stream.evaluation.ranking import Answer, Calibration, middle_rank
-from stream.learning.learner import penalties_of
 
 USERS, ITEMS = 9, 14
 
@@ -38,7 +37,7 @@ def freeze(engine, version=7):
     """Compare with the model as it is; a copy of it."""
     kept = deepcopy(engine.model)
     settings = engine.settings
-    engine.monitor.freeze(version, frozen_of(kept, penalties_of(settings), settings.als.recency))
+    engine.monitor.freeze(version, frozen_of(kept, settings))
     return kept
 
 
@@ -169,11 +168,3 @@ def test_each_batch_journals_only_what_it_added():
     *_, entry = engine.store.journal(0)
     (rows,) = [rows for rows in entry.rows if rows.kind == EVIDENCE]
     assert len(rows) == engine.model.evidence.added - before == 2
-
-
-def test_explicit_ratings_are_not_compared():
-    engine, feed = engine_with(learning={"rank": 4, "feedback": "explicit"}), Feed()
-    for _ in range(3):
-        engine.process([feed(*(event(f"u{n % 5}", f"i{n % 7}", value=3.0) for n in range(35)))])
-    assert engine.prequential.total.ratings.rated > 0
-    assert engine.model.evidence.added == 0

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import orjson
 import pytest
-from streams import likes_by_taste, random_likes
+from streams import likes_by_taste, random_likes, ratings_by_taste
 
 from livefactor.commands.drill import NAMES
 from livefactor.drill.faults import FAULTS, PUMPED_SHARE, RENAMED, RESCALED_BY, plant
@@ -19,6 +19,7 @@ from protos.events_pb2 import (
     DriftEvent,
 )
 from state.errors import ConfigError
+from stream.drift.loss import LOG_LOSS, SQUARED_ERROR
 
 ROWS = [row | {"value": 4.0} for row in random_likes(2_000, users=100, items=40)]
 PART = slice(1_000, 1_400)
@@ -90,7 +91,8 @@ def test_what_is_reported():
     worse[520, 0] = np.nan
     alarms = alarm(200), alarm(510, SEVERITY_WARNING), alarm(540), alarm(700)
     ranks = np.full((1_000, 3), np.nan)
-    found = facts(Plan("shuffle-labels"), Course(worse, ranks, alarms), Course(losses, ranks, ()))
+    twin = Course(LOG_LOSS, losses, ranks, ())
+    found = facts(Plan("shuffle-labels"), Course(LOG_LOSS, worse, ranks, alarms), twin)
     assert found == {
         "fault": "shuffle-labels",
         "at_event": 500,
@@ -103,7 +105,7 @@ def test_what_is_reported():
         "false_alarms": 1,
         "events": 1_000,
     }
-    nothing = facts(Plan("none"), Course(losses, ranks, alarms), Course(losses, ranks, ()))
+    nothing = facts(Plan("none"), Course(LOG_LOSS, losses, ranks, alarms), twin)
     assert (nothing["detected_event"], nothing["false_alarms"]) == (None, 3)
 
 
@@ -131,6 +133,26 @@ def test_a_drill_finds_a_fault_and_leaves_its_twin_alone():
     assert np.array_equal(judged, (twin.reciprocal_ranks[:, 0] > 0) & (twin.reciprocal_ranks[:, 0] <= 1))
 
 
+def test_a_drill_on_ratings_finds_a_fault_and_says_so_in_squared_errors():
+    rows = ratings_by_taste(6_000, users=100, items=120, tastes=2)
+    settings = Settings(
+        learning={"rank": 4, "feedback": "explicit"},
+        prequential={"sample_every": 1, "work_max": 10**9},
+        state={"items_max": 1_000},
+    )
+    plan = Plan("permute-items", at=0.85)
+    disturbed, twin = run(rows, settings, plan)
+    found = facts(plan, disturbed, twin)
+    assert (found["action"], found["reason"]) == ("RETRAIN", "taste_lost")
+    assert 0 < found["delay_events"] < 600
+    assert found["false_alarms"] == 0
+    assert twin.alarms == ()
+    error = next(alarm.event for alarm in disturbed.alarms if alarm.event.severity == SEVERITY_ERROR)
+    assert "lead over the mean of each user (squared error 0." in error.message
+    assert disturbed.loss is SQUARED_ERROR
+    assert "reciprocal_rank" not in plots("ratings.csv", plan, disturbed, twin)["whole"]
+
+
 def test_what_is_plotted():
     random = np.random.default_rng(3)
     losses, ranks = random.gamma(2, 1, (2, 1_000, 3))
@@ -138,7 +160,7 @@ def test_what_is_plotted():
     worse = losses.copy()
     worse[500:510, 0] += 1.0
     plan = Plan("shuffle-labels")
-    disturbed, twin = Course(worse, ranks, (alarm(540),)), Course(losses, ranks, ())
+    disturbed, twin = Course(LOG_LOSS, worse, ranks, (alarm(540),)), Course(LOG_LOSS, losses, ranks, ())
     drawn = plots("events.csv", plan, disturbed, twin)
     assert drawn["fault"] == {"begins": 500, "ends": 600, "none": False}
     assert drawn["alarms"][0] | {"message": ""} == {
@@ -151,25 +173,25 @@ def test_what_is_plotted():
     }
     whole = drawn["whole"]
     assert (whole["events"][0], whole["events"][-1]) == (300, 1_000)
-    for measure, values in (("log_loss", worse), ("reciprocal_rank", ranks)):
+    for measure, values in (("loss", worse), ("reciprocal_rank", ranks)):
         means = [whole[measure][name][-1] for name in ("live", "frozen", "baseline")]
         np.testing.assert_allclose(means, np.nanmean(values[-300:], axis=0), rtol=1e-4)
-    undisturbed = whole["log_loss"]["live, undisturbed"]
+    undisturbed = whole["loss"]["live, undisturbed"]
     assert undisturbed[-1] == pytest.approx(np.nanmean(losses[-300:, 0]), rel=1e-4)
-    assert drawn["area"]["nats"][-1] == pytest.approx(
+    assert drawn["area"]["sums"][-1] == pytest.approx(
         facts(plan, disturbed, twin)["loss_area_vs_twin"], rel=1e-4
     )
-    assert drawn["area"]["nats"][0] == 0
+    assert drawn["area"]["sums"][0] == 0
 
 
 @pytest.mark.parametrize("events", [1, 5, 299, 301])
 @pytest.mark.parametrize("fault", ["none", "permute-items"])
 def test_tiny_streams_are_plotted_too(events, fault):
     nothing = np.full((events, 3), np.nan)
-    course = Course(nothing, nothing, ())
+    course = Course(LOG_LOSS, nothing, nothing, ())
     drawn = plots("events.csv", Plan(fault), course, course)
     assert drawn["whole"]["events"][-1] == events
-    assert set(drawn["close"]["log_loss"]["live"]) == {None}
+    assert set(drawn["close"]["loss"]["live"]) == {None}
     assert orjson.dumps(drawn)
 
 

@@ -110,17 +110,17 @@ def test_a_user_counts_once_in_each_window():
                 if not np.isnan(record["losses"][column]):
                     of_user.setdefault(int(record["user"]), []).append(float(record["losses"][column]))
             means = [np.mean(values) for values in of_user.values()]
-            assert window.models[name].log_loss == pytest.approx(np.mean(means))
+            assert window.models[name].loss == pytest.approx(np.mean(means))
             assert window.models[name].variance == pytest.approx(np.var(means))
         assert window.users == len(set(part["user"].tolist()))
 
 
 def test_one_user_who_shouts_does_not_move_a_window():
     made = records(600, users=50)
-    quiet = windows_of(made)[-1].models["live"].log_loss
+    quiet = windows_of(made)[-1].models["live"].loss
     loud = np.concatenate([made, made[:1].repeat(150)])
     loud["losses"][600:] = 50.0
-    assert windows_of(loud)[-1].models["live"].log_loss < quiet + 50 / 40
+    assert windows_of(loud)[-1].models["live"].loss < quiet + 50 / 40
 
 
 def test_windows_that_hold_nothing_are_left_out():
@@ -129,4 +129,4 @@ def test_windows_that_hold_nothing_are_left_out():
     assert current.name == "current"
     unjudged = records(3)
     unjudged["losses"][:, 1] = np.nan
-    assert windows_of(unjudged)[0].models["frozen"].log_loss is None
+    assert windows_of(unjudged)[0].models["frozen"].loss is None

@@ -14,7 +14,6 @@ from state.store import VersionId
 from stream.config import DriftConfig
 from stream.drift.frozen import frozen_of
 from stream.engine import Engine
-from stream.learning.learner import penalties_of
 from stream.lineage.bases import begin, keep_version
 from stream.lineage.frozen import FrozenLoader, load_frozen
 from stream.lineage.identity import identity
@@ -30,7 +29,7 @@ def kept(tmp_path):
         begin(engine, {}, "fingerprint", {}, LogIdentity())
         learn(engine, feed, 0)
         keep_version(engine, "test")
-        frozen = frozen_of(engine.model, penalties_of(settings), settings.als.recency)
+        frozen = frozen_of(engine.model, settings)
         then = deepcopy(frozen)
         learn(engine, feed, 7)
         yield settings, store.head().version, then

@@ -16,7 +16,7 @@ from stream.drift.histograms import (
     smoothed_shares,
     stability_index,
 )
-from stream.drift.series import SHRINKAGE
+from stream.drift.loss import LOG_LOSS
 
 VALUES = QUANTITIES["values"]
 
@@ -51,7 +51,7 @@ def test_an_octave_has_as_many_bins_as_it_says():
 
 def test_a_busy_user_does_not_speak_for_all():
     counts = VALUES.histogram(of_values([1.0] * 90 + [4.0] * 10, [7] * 90 + list(range(100, 110))))
-    busy, others = 90 / (90 + SHRINKAGE), 10 / (1 + SHRINKAGE)
+    busy, others = 90 / (90 + LOG_LOSS.shrinkage), 10 / (1 + LOG_LOSS.shrinkage)
     assert counts[counts > 0] == pytest.approx(100 * np.array([busy, others]) / (busy + others))
 
 
