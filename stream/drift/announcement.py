@@ -28,7 +28,7 @@ SAMPLES = 20
 SENTENCES: Mapping[str, str] = {
     "updates_do_harm": "the model is worse than version {version} with the same histories "
     "({loss} {live} against {frozen}): what was learnt since does harm; go back to that version",
-    "everything_collapsed": "the model lost its lead, and {baseline_name} got worse too ({loss} "
+    "everything_collapsed": "the model got worse, and {baseline_name} too ({loss} "
     "{live_before} -> {live}, {baseline_name} {baseline_before} -> {baseline}): {suspicion}; retrain from "
     "where it began",
     "taste_lost": "the model lost its lead over {baseline_name} ({loss} {live_before} -> {live}, "

@@ -50,9 +50,9 @@ PAUSED: Mapping[str, str] = {
 class Monitor:
     """The `Evaluator` of the service; part of the state, so a crash neither loses nor repeats evidence.
 
-    `version` is the micro-batch of the frozen model's version, 0
-    where there is none yet. `events` are the latest that were raised. `seen_through`: offsets by partition
-    below which everything was judged before; read again, to be learnt, it is no evidence a second time.
+    `version` is the micro-batch of the frozen model's version, 0 where there is none yet. `events` are the
+    latest that were raised. `seen_through`: offsets by partition below which everything was judged before;
+    read again, to be learnt, it is no evidence a second time.
     """
 
     cold = False
@@ -89,8 +89,8 @@ class Monitor:
 
         Never while an alarm stands: the version to compare with is one from before.
         """
-        outgrown = self._evidence.has_outgrown(self.version)
-        return self.comparison.compares and self._losses.standing is None and outgrown
+        watching = self.comparison.compares and self._losses.standing is None
+        return watching and self._evidence.has_outgrown(self.version)
 
     def freeze(self, version: int, frozen: Frozen) -> None:
         """Compare with a version from now on: the state of the micro-batch `version`."""
