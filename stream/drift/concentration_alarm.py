@@ -11,7 +11,7 @@ from state.ring import Entries
 from stream.config import DriftConfig
 from stream.drift.alarm import Alarm
 from stream.drift.decision import SECOND_SIGN, Taken, Verdict, decide_concentration
-from stream.drift.loss import LOG_LOSS, Loss
+from stream.drift.loss import LOG_LOSS
 from stream.drift.loss_alarm import EFFECT_MIN, LossAlarm
 from stream.drift.series import REPEATED, STEP_EVENTS, TOP_SHARE, Series, concentration, top_of
 from stream.drift.significance import block_test, paired_test
@@ -37,10 +37,10 @@ class ConcentrationAlarm(Alarm):
     do not say who takes what: of ratings only repeats count.
     """
 
-    def __init__(self, inputs: Inputs, of: str, loss: Loss, losses: LossAlarm, config: DriftConfig) -> None:
+    def __init__(self, inputs: Inputs, of: str, losses: LossAlarm, config: DriftConfig) -> None:
         """`of` is "item" or "user"."""
         super().__init__(inputs, Series(inputs, partial(concentration, of), 2), config)
-        self._of, self._loss, self._losses = of, loss, losses
+        self._of, self._losses = of, losses
 
     def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None]:
         enough = self._series.at(end)[TOP_SHARE] >= TOP_SHARE_MIN
@@ -50,9 +50,9 @@ class ConcentrationAlarm(Alarm):
         repeated = self._p_value(end, reference, REPEATED, REPEATED_MIN)
         records = self._ring.between(end - WINDOW_EVENTS, end)
         blind = skill = 1.0
-        if self._loss is LOG_LOSS and self._of == "item":
+        if self._losses.loss is LOG_LOSS and self._of == "item":
             blind, skill = _by_anybody(records), self._losses.latest
-        elif self._loss is LOG_LOSS:
+        elif self._losses.loss is LOG_LOSS:
             blind = _at_random(records)
         return partial(decide_concentration, self._of, Taken(share, repeated, blind, skill))
 

@@ -24,14 +24,14 @@ EFFECT_MIN = 0.1
 
 
 class LossAlarm(Alarm):
-    """Whether the model or the world got worse. `latest` is of its lead over the baseline.
+    """Whether the model or the world got worse, by one `loss`. `latest` is of its lead over the baseline.
 
     `popularity` knows whether events are about other items than before.
     """
 
     def __init__(self, evidence: Evidence, loss: Loss, popularity: ShiftAlarm, config: DriftConfig) -> None:
         super().__init__(evidence, Series(evidence, partial(measured, loss), MEASURES), config)
-        self._loss, self._popularity = loss, popularity
+        self.loss, self._popularity = loss, popularity
 
     def _judge(self, end: int, reference: F64) -> Callable[[float], Verdict | None] | None:
         now, before = self._series.at(end), _known(reference)
@@ -58,13 +58,13 @@ class LossAlarm(Alarm):
         """Where the cumulative sum of skill turns (Page 1954)."""
         records = self._ring.between(end - 2 * WINDOW_EVENTS, end)
         losses = records["losses"].astype(np.float64)
-        excess = self._loss.excess(losses[:, LIVE], losses[:, BASELINE], _known(reference)[:, SKILL].mean())
+        excess = self.loss.excess(losses[:, LIVE], losses[:, BASELINE], _known(reference)[:, SKILL].mean())
         return int(records["number"][np.argmin(np.cumsum(excess))])
 
     def _above_frozen(self, records: Entries) -> float:
         losses = records["losses"].astype(np.float64)
         means = losses.mean(axis=0)
-        if not self._loss.beside(means[LIVE], means[FROZEN]) >= EFFECT_MIN:
+        if not self.loss.beside(means[LIVE], means[FROZEN]) >= EFFECT_MIN:
             return 1.0
         return paired_test(records["user"].astype(np.int64), losses[:, LIVE] - losses[:, FROZEN])
 

@@ -63,11 +63,10 @@ class Monitor:
         self._prequential, self._model, self._evidence = prequential, model, model.evidence
         self._settings, self._generation = settings, generation
         self._shifts = {name: ShiftAlarm(model.inputs, name, settings.drift) for name in QUANTITIES}
-        self._loss = loss = LOSSES[settings.learning.feedback]
+        loss = LOSSES[settings.learning.feedback]
         self._losses = LossAlarm(model.evidence, loss, self._shifts[POPULARITY], settings.drift)
         self._concentrations = {
-            of: ConcentrationAlarm(model.inputs, of, loss, self._losses, settings.drift)
-            for of in ("item", "user")
+            of: ConcentrationAlarm(model.inputs, of, self._losses, settings.drift) for of in ("item", "user")
         }
         self._sampled: I64 = np.zeros(0, np.int64)
         self._inputs_next: Entries = np.zeros(0, INPUT)
@@ -183,7 +182,7 @@ class Monitor:
             for raised in alarm.advance():
                 yield announce_shift(raised, name, self._model.inputs, place)
         for raised in self._losses.advance():
-            yield announce(raised, self._loss, self._evidence, self._model.inputs, frozen, place)
+            yield announce(raised, self._losses.loss, self._evidence, self._model.inputs, frozen, place)
         for of, concentration in self._concentrations.items():
             for raised in concentration.advance():
                 yield announce_concentration(raised, of, self._model.inputs, place)

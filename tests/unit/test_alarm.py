@@ -416,7 +416,7 @@ def sampled(count, share=0.0, repeated=0.0, first=0):
 def watched_inputs(request):
     inputs, losses = Inputs(), loss_alarm(Evidence())
     inputs.add(sampled(START))
-    alarm = ConcentrationAlarm(inputs, request.param, LOG_LOSS, losses, DriftConfig())
+    alarm = ConcentrationAlarm(inputs, request.param, losses, DriftConfig())
     assert list(alarm.advance()) == []
     return inputs, alarm, losses
 
@@ -465,7 +465,7 @@ def test_of_ratings_only_repeats_are_a_second_sign(of, entry, loss, repeated, co
     inputs, losses = Inputs(), loss_alarm(Evidence(), loss)
     losses.latest = 1e-9
     inputs.add(sampled(START))
-    alarm = ConcentrationAlarm(inputs, of, loss, losses, DriftConfig())
+    alarm = ConcentrationAlarm(inputs, of, losses, DriftConfig())
     assert list(alarm.advance()) == []
     made = sampled(WINDOW_EVENTS, 0.0, 0.0, START)
     made["losses"] = np.random.default_rng(5).normal([9.0, 9.0, 5.0], 0.5, (len(made), 3))
