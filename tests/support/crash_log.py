@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import crash_stream
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from crash_process import wait_for
 from crash_stream import Made
 
@@ -55,9 +55,18 @@ class TopicReader:
         return {partition: self._end(partition) for partition in self.next}
 
     def _end(self, partition: int) -> int:
-        where = TopicPartition(self._topic, partition)
-        _, end = self._consumer.get_watermark_offsets(where, PATIENCE_S)
-        return int(end)
+        [end] = wait_for(lambda: self._asked_end(partition), f"partition {partition} of {self._topic}")
+        return end
+
+    def _asked_end(self, partition: int) -> list[int]:
+        """The end, or nothing from a broker that has just started and does not know the partition yet."""
+        try:
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), PATIENCE_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                raise
+            return []
+        return [int(end)]
 
     def read(self, ends: Mapping[int, int] | None = None) -> list[Stored]:
         """What follows, at least up to `ends` (by default up to the present ends)."""
