@@ -12,6 +12,7 @@ from crash_stream import Made
 NUMBER_HEADER = "number"
 READ_DEADLINE_POLLS = 3_000
 POLL_S = 0.01
+NOT_YET = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError.NOT_LEADER_FOR_PARTITION})
 PATIENCE_S = 240.0
 """Until a broker has answered, whatever else the machine does."""
 
@@ -59,11 +60,11 @@ class TopicReader:
         return end
 
     def _asked_end(self, partition: int) -> list[int]:
-        """The end, or nothing from a broker that has just started and does not know the partition yet."""
+        """The end, or nothing from a broker that has just started and does not lead the partition yet."""
         try:
             _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), PATIENCE_S)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+            if error.args[0].code() not in NOT_YET:
                 raise
             return []
         return [int(end)]
