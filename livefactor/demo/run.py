@@ -1,7 +1,7 @@
 """`livefactor demo`: the whole of Livefactor in a few minutes, with nothing but this package.
 
-Kafka is librdkafka's embedded cluster inside this process (real TCP, but forgetful and without
-durability); learner and scorer are processes of their own, as they would be in production.
+Kafka is librdkafka's embedded cluster (real TCP, but forgetful and without durability); it, learner and
+scorer are processes of their own, as they would be in production.
 
     1  start the three, and publish the first part of 100,000 film ratings
     2  a new visitor: what is popular, three clicks, and how the answers change
@@ -163,7 +163,7 @@ def _start(scene: Scene) -> tuple[Child, Watch]:
     """Bring up learner and scorer, and wait until the store is there."""
     scene.title(1, "Kafka, a learner and a scorer")
     learner, scorer = scene.start("learner", "learn"), scene.start("scorer", "serve")
-    scene.say(f"   Kafka    {scene.cluster.bootstrap}  (librdkafka's embedded cluster, in this process)")
+    scene.say(f"   Kafka    process {scene.cluster.process_id}, {scene.cluster.bootstrap}, librdkafka's own")
     scene.say(f"   learner  process {learner.process_id}")
     with _waiting(scene, "starting; the very first time, kernels are compiled for half a minute"):
         scene.address = scorer.first_line(READY_TIMEOUT_S).removeprefix("listening on ")
