@@ -28,7 +28,7 @@ def runs(process_id: int) -> bool:
         return False
 
 
-def test_it_ends_with_the_object() -> None:
+def test_it_ends_with_the_object(capfd: pytest.CaptureFixture[str]) -> None:
     with EmbeddedCluster(["t"]) as cluster:
         os.kill(cluster.process_id, 0)
         topics = ck.Producer({"bootstrap.servers": cluster.bootstrap}).list_topics(timeout=10).topics
@@ -36,6 +36,7 @@ def test_it_ends_with_the_object() -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(cluster.process_id, 0)
     cluster.close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_it_ends_with_a_user_that_is_killed() -> None:
