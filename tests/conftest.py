@@ -8,7 +8,7 @@ import pytest
 from janitor import clean_up_after_this_process
 from kafka_broker import KafkaBroker, skip_without_java
 
-pytest.register_assert_rewrite("crash_campaign")
+pytest.register_assert_rewrite("crash_campaign", "source_checks", "source_grounds", "store_checks")
 
 # A run in the background of a shell script ignores Ctrl-C, and so would every process the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

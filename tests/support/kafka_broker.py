@@ -347,6 +347,8 @@ class KafkaBroker:
             "transaction.state.log.num.partitions": "1",
             "group.initial.rebalance.delay.ms": "0",
             "log.segment.delete.delay.ms": "100",
+            # Tests write records of years ago, which would be gone at once whenever the broker cleans up.
+            "log.retention.ms": "-1",
             "num.io.threads": "2",
             "num.network.threads": "1",
             # How long a restarted broker waits for its killed self's registration to lapse (default 9 s), and

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import confluent_kafka as ck
 from kafka_broker import KafkaBroker
@@ -65,6 +66,15 @@ class MemoryGround:
         self.log.start()
 
 
+def _deliver(producer: ck.Producer, topic: str, values: Sequence[bytes | None], **more: Any) -> None:
+    """Send, and see everything acknowledged."""
+    told: list[ck.KafkaError | None] = []
+    for value in values:
+        producer.produce(topic, value=value, on_delivery=lambda error, _: told.append(error), **more)
+    assert producer.flush(30) == 0
+    assert told == [None] * len(values)
+
+
 class KafkaGround:
     """Whatever speaks Kafka's protocol at `settings`; makes no topics itself."""
 
@@ -83,12 +93,10 @@ class KafkaGround:
         headers: Headers | None = None,
         timestamp_ms: int = 1_700_000_000_000,
     ) -> None:
-        producer = ck.Producer({**self.settings, "linger.ms": 0, "log_level": 0})
-        for value in values:
-            producer.produce(
-                topic, value=value, key=key, partition=partition, headers=headers, timestamp=timestamp_ms
-            )
-        assert producer.flush(30) == 0
+        # Idempotent, as every producer of ours is: what is sent once more is not there twice.
+        settings = {**self.settings, "enable.idempotence": True, "linger.ms": 0, "log_level": 0}
+        more = {"key": key, "partition": partition, "headers": headers, "timestamp": timestamp_ms}
+        _deliver(ck.Producer(settings), topic, values, **more)
 
     def source(self, *topics: str, request_timeout_ms: int = 20_000) -> KafkaSource:
         return KafkaSource(self.settings, "contract", topics, request_timeout_ms)
@@ -127,9 +135,7 @@ class BrokerGround(KafkaGround):
         producer = ck.Producer({**self.settings, "transactional.id": f"{topic}-{partition}", "log_level": 0})
         producer.init_transactions(30)
         producer.begin_transaction()
-        for value in values:
-            producer.produce(topic, value=value, partition=partition)
-        assert producer.flush(30) == 0
+        _deliver(producer, topic, values, partition=partition)
         self._open[topic, partition] = producer
 
     def end_transaction(self, topic: str, partition: int, *, commit: bool) -> None:
