@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-import time
 
 import confluent_kafka as ck
 import pytest
+from crash_process import wait_for
+from thread_states import runs
 
 from stream.kafka import EmbeddedCluster
 
@@ -17,15 +18,6 @@ from stream.kafka import EmbeddedCluster
 print(EmbeddedCluster().process_id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def runs(process_id: int) -> bool:
-    """Whether the process lives; one that only waits for its parent to ask does not."""
-    try:
-        with open(f"/proc/{process_id}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_it_ends_with_the_object(capfd: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +34,4 @@ def test_it_ends_with_the_object(capfd: pytest.CaptureFixture[str]) -> None:
 def test_it_ends_with_a_user_that_is_killed() -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, check=False)
     process_id = int(killed.stdout)
-    deadline_s = time.monotonic() + 10
-    while runs(process_id):
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+    wait_for(lambda: not runs(process_id), f"the end of process {process_id}", 10)

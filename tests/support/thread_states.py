@@ -14,6 +14,11 @@ def states_of(process_id: int) -> set[str]:
     return states
 
 
+def runs(process_id: int) -> bool:
+    """Whether a process lives; one that has ended and was not waited for does not."""
+    return bool(states_of(process_id) - {"Z"})
+
+
 def is_stopped(process_id: int) -> bool:
     """Whether SIGSTOP has reached every thread: until then some go on."""
     return states_of(process_id) == {"T"}

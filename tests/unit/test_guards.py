@@ -10,7 +10,7 @@ from pathlib import Path
 import janitor
 import pytest
 from crash_process import REPOSITORY, wait_for
-from thread_states import states_of
+from thread_states import runs
 
 DEADLINE_S = 120.0
 HANGS = """
@@ -96,8 +96,3 @@ def test_what_a_killed_run_started_ends_with_it(tmp_path: Path) -> None:
 
 def test_this_run_has_a_janitor() -> None:
     assert f":{os.getpid()}:" in os.environ[janitor.MARK]
-
-
-def runs(process_id: int) -> bool:
-    """Whether a process lives; one that has ended and was not waited for does not."""
-    return bool(states_of(process_id) - {"Z"})
