@@ -22,6 +22,7 @@ from livefactor.commands import (
     state,
     topics,
     tune,
+    versions,
 )
 from livefactor.console import note
 from state.errors import ConfigError, LivefactorError
@@ -54,6 +55,7 @@ app.command()(ask.explain)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(state.app, name="state")
+app.add_typer(versions.app, name="versions")
 app.add_typer(control.app, name="control")
 app.add_typer(drift.app, name="drift")
 app.command()(drill.drill)

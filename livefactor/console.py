@@ -76,6 +76,11 @@ def print_fields(fields: Mapping[str, object]) -> None:
         print(f"{name}: {_plain(value)}")
 
 
+def when(time_ms: int) -> str:
+    """A moment, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_ms / 1000))
+
+
 def note(text: str) -> None:
     """A line for the operator on standard error, which never disturbs data on standard output."""
     print(printable(text), file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@
     |   +-- StoreMissingError        there is no store in the directory yet
     |   +-- StoreCorruptError        a file of the store cannot be read back
     |   +-- StoreFullError           the disk cannot take another write
+    |   +-- VersionMissingError      a version is not kept in the directory
     |   +-- FormatMismatchError      written by another version of the format
     |   +-- RankMismatchError        written with another rank
     |   +-- SettingsMismatchError    written with another setting that its rows depend on
@@ -53,6 +54,10 @@ class StoreCorruptError(StoreError):
 
 class StoreFullError(StoreError):
     """The disk cannot take another write: make room and start again; the log is read from the last commit."""
+
+
+class VersionMissingError(StoreError):
+    """A version is not kept, or not any more: `livefactor versions list` shows which are."""
 
 
 class FormatMismatchError(StoreError):

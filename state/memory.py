@@ -187,7 +187,10 @@ class MemoryStore(MemoryReader):
         self._head = replace(self._head, version=version.id)
 
     def prune_versions(self, kept: int) -> None:
-        """Forget all versions but the newest `kept`, and the schedule entries that only older ones needed."""
+        """Forget all versions but the newest `kept`, and the schedule entries that only older ones needed.
+
+        None can be pinned here.
+        """
         if len(self.versions) > kept:
             self.versions = self.versions[-kept:]
             oldest = self.versions[0].id.batch_seq

@@ -58,16 +58,20 @@ class VersionId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A state that is kept: why, what its run was made with, and the next offset of each partition.
+    """A state that is kept: why, when, what its run was made with, and the next offset of each partition.
 
-    `parent` is the version that it descends from.
+    `parent` is the version that it descends from. `settings` are those that decide what is learnt; `metrics`
+    is what was measured in its last window.
     """
 
     id: VersionId
     parent: VersionId
     reason: str
+    created_ms: int
     fingerprint: str | None
     positions: Mapping[TopicPartition, int]
+    settings: Mapping[str, object] = field(default_factory=dict)
+    metrics: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,5 +248,8 @@ class Writer(Reader, Protocol):
         ...
 
     def prune_versions(self, kept: int) -> None:
-        """Delete all versions but the newest `kept`, and the schedule entries that only older ones needed."""
+        """Delete all versions but the newest `kept` and the pinned ones.
+
+        With them go the schedule entries that only versions before the newest `kept` needed.
+        """
         ...

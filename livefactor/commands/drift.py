@@ -1,6 +1,5 @@
 """`livefactor drift`: whether the model goes wrong."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -11,7 +10,7 @@ import typer
 
 from livefactor.commands.ask import client_of
 from livefactor.commands.state import reader_of
-from livefactor.console import print_fields, print_json, print_line, print_table
+from livefactor.console import print_fields, print_json, print_line, print_table, when
 from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
 
 if TYPE_CHECKING:
@@ -89,8 +88,8 @@ def show(as_json: JsonOption = False, config: ConfigOption = None, overrides: Se
     rows = [
         (
             window.name,
-            _when(window.first_ms),
-            _when(window.last_ms),
+            when(window.first_ms),
+            when(window.last_ms),
             f"{window.events:,}",
             f"{window.users:,}",
             name,
@@ -155,8 +154,4 @@ def _cells(event: "DriftEvent") -> Sequence[object]:
     """In the order of EVENT_COLUMNS."""
     from stream.drift.announcement import action_of, severity_of
 
-    return _when(event.time_ms), severity_of(event), action_of(event), event.reason, event.message, event.id
-
-
-def _when(time_ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_ms / 1000))
+    return when(event.time_ms), severity_of(event), action_of(event), event.reason, event.message, event.id

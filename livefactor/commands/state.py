@@ -1,7 +1,7 @@
 """`livefactor state`: look at the store on disk, and prove it."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ from state.errors import FormatMismatchError
 
 if TYPE_CHECKING:
     from state.rocksdb.reader import RocksReader
+    from state.store import TopicPartition
     from stream.lineage.verify import Verdict
 
 AGREES, DIFFERS, NOTHING_TO_VERIFY = 0, 1, 3
@@ -127,13 +128,18 @@ def _facts(reader: "RocksReader", directory: Path) -> dict[str, Any]:
         "outbox_records": len(outbox),
         "outbox_bytes": sum(record.size for record in outbox),
         "memos": {name: len(value) for name, value in sorted(head.memo.items())},
-        "versions": [str(version.id.batch_seq) for version in Versions(Directory(directory)).all()],
+        "versions": [str(version.id) for version in Versions(Directory(directory)).all()],
         "disk_bytes": sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()),
-        "offsets": [
-            {"topic": partition.topic, "partition": partition.partition, "offset": offset}
-            for partition, offset in sorted(head.offsets.items())
-        ],
+        "offsets": position_fields(head.offsets),
     }
+
+
+def position_fields(positions: "Mapping[TopicPartition, int]") -> list[dict[str, object]]:
+    """The next offset of each partition, as JSON has it."""
+    return [
+        {"topic": topic, "partition": partition, "offset": offset}
+        for (topic, partition), offset in sorted(positions.items())
+    ]
 
 
 @app.command()

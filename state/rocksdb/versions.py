@@ -1,19 +1,25 @@
-"""The versions of a store: states that are kept, each a directory with a database and `manifest.json`."""
+"""The versions of a store: states that are kept, each in a directory of its own.
 
+versions/<batch_seq>/database/        a database, most of whose files are linked to the live one's
+versions/<batch_seq>/manifest.json    a `Version`, and the SHA-256 of each file
+versions/<batch_seq>/pinned           there if the version is kept until somebody says otherwise
+versions/.<name>                      not complete yet, or being deleted; emptied when a learner starts
+"""
+
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
-import xxhash
 
-from state.errors import StoreCorruptError
+from state.errors import StoreCorruptError, StoreError, VersionMissingError
 from state.rocksdb.directory import Directory, write_atomically
 from state.rocksdb.manifest import RESTORE_ADVICE
 from state.store import TopicPartition, Version, VersionId
 
-_CHUNK_BYTES = 1 << 20
+MANIFEST, PIN = "manifest.json", "pinned"
 
 
 class Versions:
@@ -23,13 +29,34 @@ class Versions:
         self._path = directory.versions
 
     def all(self) -> list[Version]:
-        """Every version that is complete, oldest first."""
-        found = [_read(path) for path in self._path.glob("[0-9]*/manifest.json")]
+        """Every version that is complete and whose manifest can be read, oldest first."""
+        found = [version for path in self._folders() if (version := _read(path / MANIFEST)) is not None]
         return sorted(found, key=lambda version: version.id.batch_seq)
+
+    def unreadable(self) -> list[Path]:
+        """Folders beside them that nobody can make out."""
+        return [path for path in self._folders() if _read(path / MANIFEST) is None]
+
+    def find(self, version_id: VersionId) -> Version:
+        """The version of this name. Raises VersionMissingError, which says which there are."""
+        known = {version.id: version for version in self.all()}
+        if version_id not in known:
+            names = ", ".join(map(str, known)) or "none yet"
+            raise VersionMissingError(f"version {version_id} is not kept in {self._path}: there are {names}")
+        return known[version_id]
 
     def database(self, version: Version) -> Path:
         """Its database."""
         return self._folder(version) / "database"
+
+    def size_bytes(self, version: Version) -> int:
+        """What its files hold; those that are linked to the live database take no room of their own."""
+        return sum(path.stat().st_size for path in self._folder(version).rglob("*") if path.is_file())
+
+    def checksums(self, version: Version) -> Mapping[str, str] | None:
+        """SHA-256 by name of the files that were kept; None of a version from before there were any."""
+        stored: Mapping[str, str] | None = _facts(self._folder(version) / MANIFEST).get("sha256")
+        return stored
 
     def keep(self, version: Version, link: Callable[[Path], None]) -> None:
         """Keep what `link` puts into a directory that it is to create. A version of this name is replaced.
@@ -43,26 +70,53 @@ class Versions:
         try:
             link(unfinished / "database")
             checksums = _checksums(unfinished / "database")
-            write_atomically(unfinished / "manifest.json", _pack(version, checksums))
-            shutil.rmtree(self._folder(version), ignore_errors=True)
+            write_atomically(unfinished / MANIFEST, _pack(version, checksums))
+            if self.pinned(version):
+                (unfinished / PIN).touch()
+            self._remove(version)
             unfinished.rename(self._folder(version))
         except Exception:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
 
+    def pinned(self, version: Version) -> bool:
+        """Whether it is kept until somebody says otherwise."""
+        return self._pin(version).exists()
+
+    def pin(self, version: Version, *, pinned: bool) -> None:
+        """Keep it until somebody says otherwise, or no longer than others."""
+        if pinned:
+            self._pin(version).touch()
+        else:
+            self._pin(version).unlink(missing_ok=True)
+
+    def delete(self, version: Version) -> None:
+        """Delete a version. Raises StoreError if it is pinned."""
+        if self.pinned(version):
+            raise StoreError(
+                f"version {version.id} is pinned: `livefactor versions unpin {version.id}` first"
+            )
+        self._remove(version)
+
     def prune(self, kept: int) -> Version | None:
-        """Delete all but the newest `kept`; the oldest of these, or None if there was nothing to delete."""
+        """Delete all but the newest `kept` and the pinned; the oldest of the newest, None if all are."""
         found = self.all()
         if len(found) <= kept:
             return None
         for version in found[:-kept]:
-            shutil.rmtree(self._folder(version))
+            if not self.pinned(version):
+                self._remove(version)
         return found[-kept]
+
+    def clear_unfinished(self) -> None:
+        """Delete what a crash has left of a version that was being kept or deleted."""
+        for path in self._path.glob(".*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def check(self, version: Version) -> None:
         """Compare its files with their checksums. Raises StoreCorruptError for the first that differs."""
-        expected = _facts(self._folder(version) / "manifest.json").get("files")
-        if expected is None:  # kept before there were checksums
+        expected = self.checksums(version)
+        if expected is None:
             return
         found = _checksums(self.database(version))
         for name in sorted({*expected, *found}):
@@ -72,19 +126,42 @@ class Versions:
                     f"or {RESTORE_ADVICE}"
                 )
 
+    def _folders(self) -> list[Path]:
+        return [path for path in self._path.glob("[!.]*") if path.is_dir()]
+
     def _folder(self, version: Version) -> Path:
         return self._path / str(version.id.batch_seq)
 
+    def _pin(self, version: Version) -> Path:
+        return self._folder(version) / PIN
 
-def _read(manifest: Path) -> Version:
-    facts = _facts(manifest)
-    return Version(
-        VersionId(facts["generation"], facts["batch_seq"]),
-        VersionId.parse(facts["parent"]),
-        facts["reason"],
-        facts["fingerprint"],
-        {TopicPartition(topic, partition): offset for topic, partition, offset in facts["positions"]},
-    )
+    def _remove(self, version: Version) -> None:
+        """Take it away under its name at once, so that nobody finds half of it."""
+        doomed = self._path / f".{version.id.batch_seq}.deleted"
+        shutil.rmtree(doomed, ignore_errors=True)
+        try:
+            self._folder(version).rename(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed)
+
+
+def _read(manifest: Path) -> Version | None:
+    """The version that a manifest describes; None if it cannot be read."""
+    try:
+        facts = _facts(manifest)
+        return Version(
+            VersionId(facts["generation"], facts["batch_seq"]),
+            VersionId.parse(facts["parent"]),
+            facts["reason"],
+            facts.get("created_ms", 0),
+            facts["fingerprint"],
+            {TopicPartition(topic, partition): offset for topic, partition, offset in facts["positions"]},
+            facts.get("settings", {}),
+            facts.get("metrics", {}),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _facts(manifest: Path) -> Mapping[str, Any]:
@@ -94,26 +171,26 @@ def _facts(manifest: Path) -> Mapping[str, Any]:
 
 def _pack(version: Version, checksums: Mapping[str, str]) -> bytes:
     facts = {
-        "version": str(version.id.batch_seq),
+        "version": str(version.id),
         "batch_seq": version.id.batch_seq,
         "generation": version.id.generation,
         "parent": str(version.parent),
         "reason": version.reason,
+        "created_ms": version.created_ms,
         "fingerprint": version.fingerprint,
         "positions": [(topic, p, offset) for (topic, p), offset in sorted(version.positions.items())],
-        "files": checksums,
+        "settings": version.settings,
+        "metrics": version.metrics,
+        "sha256": checksums,
     }
     return orjson.dumps(facts, option=orjson.OPT_INDENT_2)
 
 
 def _checksums(database: Path) -> dict[str, str]:
-    """XXH3 of each file by name, 32 hexadecimal digits."""
+    """SHA-256 of each file by name, 64 hexadecimal digits."""
     return {path.name: _checksum(path) for path in sorted(database.iterdir()) if path.is_file()}
 
 
 def _checksum(path: Path) -> str:
-    total = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            total.update(chunk)
-    return total.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -121,6 +121,7 @@ class RocksWriter(RocksView):
     def _prepare(self) -> Path:
         """Where the database is or will be, and an empty place for files to be ingested."""
         self._staging = self._directory.empty_staging()
+        self._versions.clear_unfinished()
         try:
             return self._directory.database()
         except StoreMissingError:
@@ -265,7 +266,7 @@ class RocksWriter(RocksView):
         self._write(batch)
 
     def prune_versions(self, kept: int) -> None:
-        """Delete all versions but the newest `kept`, and the schedule entries that only older ones needed."""
+        """Delete all versions but the newest `kept` and the pinned, and schedule entries before those."""
         oldest = self._versions.prune(kept)
         if oldest is not None:
             batch = WriteBatch(raw_mode=True)

@@ -51,6 +51,16 @@ class Window:
         """One in which nothing has been measured."""
         return cls(ranking={name: dict.fromkeys(METRICS, 0.0) for name in models})
 
+    def means(self) -> dict[str, Any]:
+        """Each model's metrics, with how many events were ranked, and the errors of how many ratings."""
+        ranked = {
+            name: {metric: total / self.scored for metric, total in totals.items()}
+            for name, totals in self.ranking.items()
+            if self.scored
+        }
+        errors = {"rated": self.ratings.rated, "rmse": self.ratings.rmse, "mae": self.ratings.mae}
+        return {"scored": self.scored, **ranked, **(errors if self.ratings.rated else {})}
+
     @classmethod
     def restore(cls, facts: Mapping[str, Any]) -> "Window":
         """Inverse of `asdict`."""
@@ -94,6 +104,10 @@ class Prequential:
         """Whether anything was measured since the last call."""
         changed, self._changed = self._changed, False
         return changed
+
+    def latest(self) -> dict[str, Any]:
+        """Means (see `Window.means`) of the last window that is complete, or of the first so far, and `k`."""
+        return {"k": self._config.k, **[*self.completed[-1:], self.window][0].means()}
 
     def pack(self) -> bytes:
         """The measurements as JSON."""

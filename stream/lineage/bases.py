@@ -1,5 +1,6 @@
 """Bases: the states from which the log can be learnt again, and the schedule that says how."""
 
+import time
 from collections.abc import Mapping
 
 from state.store import (
@@ -12,6 +13,7 @@ from state.store import (
     VersionId,
 )
 from stream.engine import Engine
+from stream.lineage.fingerprint import learnt_settings
 from stream.source import LogIdentity
 
 START = "start"
@@ -81,7 +83,18 @@ def keep_version(engine: Engine, reason: str) -> None:
     engine.flush()
     head = engine.store.head()
     here = VersionId(head.generation, head.batch_seq)
-    engine.store.keep(Version(here, head.version, reason, last_fingerprint(engine), head.offsets))
+    engine.store.keep(
+        Version(
+            here,
+            head.version,
+            reason,
+            time.time_ns() // 1_000_000,
+            last_fingerprint(engine),
+            head.offsets,
+            learnt_settings(engine.settings),
+            engine.prequential.latest(),
+        )
+    )
     engine.store.prune_versions(engine.settings.state.versions_kept)
 
 

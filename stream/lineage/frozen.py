@@ -64,10 +64,7 @@ def load_frozen(settings: LearnerSettings, version: VersionId) -> Frozen:
     """The items of a version. Raises StoreError if it is gone, damaged or of another shape."""
     state, learning = settings.state, settings.learning
     versions = Versions(Directory(state.directory))
-    kept = next((found for found in versions.all() if found.id == version), None)
-    if kept is None:
-        raise StoreError(f"version {version} is no longer kept in {state.directory / 'versions'}")
-    reader = RocksReader(state.directory, versions.database(kept))
+    reader = RocksReader(state.directory, versions.database(versions.find(version)))
     try:
         rank = reader.identity().get("rank")
         if rank != learning.rank:

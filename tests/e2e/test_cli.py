@@ -44,6 +44,7 @@ COMMANDS = (
     "topics",
     "dlq",
     "state",
+    "versions",
     "control",
     "drift",
     "drill",

@@ -418,7 +418,7 @@ def check_checkpoint(ground: Ground) -> None:
     commit(ground.store, rows, offsets={P0: 3})
     flush(ground.store, rows, first_new={USER: 0})
     before = digest(ground.store)
-    ground.store.keep(Version(VersionId(1, 1), VersionId(1, 0), "test", None, {P0: 3}))
+    ground.store.keep(Version(VersionId(1, 1), VersionId(1, 0), "test", 7, None, {P0: 3}))
     for view in every_view(ground):
         assert str(view.head().version) == "g1.1"
         assert digest(view) == before

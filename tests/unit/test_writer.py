@@ -211,7 +211,8 @@ def test_the_journal_is_trimmed_once_the_time_has_passed(config):
 
 
 def version(batch_seq, reason="test"):
-    return Version(VersionId(1, batch_seq), VersionId(1, 0), reason, "f", {store_checks.P0: batch_seq})
+    where = {store_checks.P0: batch_seq}
+    return Version(VersionId(1, batch_seq), VersionId(1, 0), reason, 7, "f", where, {"rank": 4}, {"k": 10})
 
 
 def test_a_version_is_a_store_that_later_writes_do_not_touch(config, writer):
