@@ -3,7 +3,7 @@
 For tests, for the warm-up of a learner that stands by, and as the plainest statement of what a store is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -181,10 +181,9 @@ class MemoryStore(MemoryReader):
             seq: value for seq, value in self._journal.items() if seq > self._head.flushed_through
         }
 
-    def keep(self, version: Version) -> None:
-        """Remember that there is a version; its state is not kept in memory."""
-        self.versions.append(version)
-        self._head = replace(self._head, version=version.id)
+    def begin_keep(self, describe: Callable[[], Version]) -> "MemoryKeeping":
+        """Start keeping the state as a version."""
+        return MemoryKeeping(self, describe)
 
     def prune_versions(self, kept: int) -> None:
         """Forget all versions but the newest `kept`, and the schedule entries that only older ones needed.
@@ -195,6 +194,21 @@ class MemoryStore(MemoryReader):
             self.versions = self.versions[-kept:]
             oldest = self.versions[0].id.batch_seq
             self._schedule = {seq: entry for seq, entry in self._schedule.items() if seq > oldest}
+
+
+@dataclass
+class MemoryKeeping:
+    """Implements `state.store.Keeping`: remembers that there is a version, whose state is not kept."""
+
+    store: MemoryStore
+    describe: Callable[[], Version]
+
+    def advance(self, *, wait: bool = False) -> bool:
+        """There is nothing to wait for."""
+        version = self.describe()
+        self.store.versions.append(version)
+        self.store._head = replace(self.store._head, version=version.id)
+        return True
 
 
 class MemoryFlush:

@@ -8,7 +8,7 @@ and an outbox, and moves from one micro-batch to the next in one atomic step.
 dictionaries; `tests/contract/` holds both to the same behaviour.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -156,6 +156,17 @@ class Flush(Protocol):
         ...
 
 
+class Keeping(Protocol):
+    """A version on its way, so that learning goes on between."""
+
+    def advance(self, *, wait: bool = False) -> bool:
+        """Go on as far as it goes without waiting, or with it to the end; True when the version is kept.
+
+        The head descends from it then. Raises StoreError if it cannot be kept; nothing is left of it.
+        """
+        ...
+
+
 class Reader(Protocol):
     """A consistent view of a store, moved forward by `catch_up` only."""
 
@@ -243,8 +254,8 @@ class Writer(Reader, Protocol):
         """Make every commit so far survive a power cut."""
         ...
 
-    def keep(self, version: Version) -> None:
-        """Keep the present state, immutable, as `version`; rows must have been flushed through the head."""
+    def begin_keep(self, describe: Callable[[], Version]) -> Keeping:
+        """Start keeping the state, immutable, as the version that `describe` names once it is captured."""
         ...
 
     def prune_versions(self, kept: int) -> None:

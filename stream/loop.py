@@ -7,8 +7,8 @@ Each turn:
     3. process them: one micro-batch, one atomic commit
     4. say how fresh the state is, and tell lag tools where it stands
     5. notice partitions that were added
-    6. move a slice of changed rows from the journal to the row family, and keep a version when one is due
-    7. compare with that version once it has been loaded
+    6. move a slice of changed rows from the journal to the row family
+    7. keep a version when one is due, and compare with it once it has been loaded
 
 A turn either happens whole or, after a crash, not at all: the log is then read again from the
 offsets in the store.
@@ -38,9 +38,9 @@ from stream.events import Records, by_partition
 from stream.intake.event_types import describe_doubtful
 from stream.intake.wire import known_time_ms
 from stream.learning import refusal
-from stream.lineage.bases import begin, keep_version, pass_over, stored_log, version_is_due
+from stream.lineage.bases import begin, pass_over, stored_log
 from stream.lineage.fingerprint import fingerprint, learnt_settings
-from stream.lineage.frozen import FrozenLoader
+from stream.lineage.keeper import Keeper
 from stream.source import LogIdentity, Sink, Source, require_offset_in_log
 
 HEARTBEAT_MS = 100
@@ -103,7 +103,7 @@ class Loop:
         self._refused: Counter[str] = Counter()
         self._learnt_since = time.monotonic()
         self.engine = Engine(settings, store, app_version)
-        self._frozen = FrozenLoader(settings)
+        self._keeper = Keeper(self.engine)
 
     @property
     def problem(self) -> str | None:
@@ -147,7 +147,7 @@ class Loop:
         )
         self._ends = {partition: end for partition, (_, end) in limits.items()}
         self._mark_start(positions)
-        self._frozen.begin(self._store.head().version)
+        self._keeper.compare()
         self._source.assign(positions)
         log.info(
             "learning",
@@ -194,19 +194,7 @@ class Loop:
         if not stop.is_set() and self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
             self._check_partitions()
         self._flush_when_due()
-        self._keep_when_due()
-        if loaded := self._frozen.take():
-            version, frozen = loaded
-            self.engine.monitor.freeze(version.batch_seq, frozen)
-            log.info("comparing", version=str(version), items=len(frozen.interactions))
-
-    def _keep_when_due(self) -> None:
-        """Keep a version where the last is too old to verify from, or to compare with."""
-        can_load = not self._frozen.loading and not self._frozen.failed
-        outgrown = can_load and self.engine.outgrown
-        if outgrown or version_is_due(self.engine):
-            keep_version(self.engine, "comparison" if outgrown else "schedule")
-            self._frozen.begin(self._store.head().version)
+        self._keeper.advance()
 
     def _process(self, polled: Sequence[Records]) -> Report:
         paused = self.engine.control.paused
@@ -364,7 +352,7 @@ class Loop:
         self._store.heartbeat(self._applied_through(()))
         self._store.sync()
         self._source.commit(self._store.head().offsets)
-        self._frozen.close()
+        self._keeper.close()
         log.info("stopped", batch_seq=self._store.head().batch_seq, outbox=self._store.outbox_count)
 
     def _say(self, problem: str | None) -> None:

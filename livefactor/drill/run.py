@@ -24,10 +24,10 @@ from stream.drift.announcement import action_of
 from stream.drift.loss import LOSSES, Loss
 from stream.engine import Engine
 from stream.events import Records
-from stream.lineage.bases import begin, keep_version, version_is_due
+from stream.lineage.bases import begin
 from stream.lineage.fingerprint import fingerprint, learnt_settings
-from stream.lineage.frozen import load_frozen
 from stream.lineage.identity import identity
+from stream.lineage.keeper import Keeper
 from stream.source import LogIdentity
 from stream.walk.values import COMPARED, LIVE
 
@@ -167,6 +167,7 @@ class _Learner:
         self._store = RocksWriter(state, identity(self._settings))
         self._engine = Engine(self._settings, self._store)
         begin(self._engine, {}, fingerprint(self._settings), learnt_settings(self._settings), LogIdentity())
+        self._keeper = Keeper(self._engine)
         self._compared: list[Entries] = []
         self._alarms: list[Alarm] = []
         self._done = 0
@@ -179,10 +180,7 @@ class _Learner:
         self._done += len(rows)
         self._compared.append(evidence.between(before, evidence.added))
         self._alarms += [Alarm(self._done - 1, event) for event in report.drift]
-        if self._engine.outgrown or version_is_due(self._engine):
-            keep_version(self._engine, "comparison")
-            version = self._store.head().version
-            self._engine.monitor.freeze(version.batch_seq, load_frozen(self._settings, version))
+        self._keeper.advance(wait=True)
 
     def course(self, events: int) -> Course:
         """What there is to say of all of it."""
@@ -195,6 +193,7 @@ class _Learner:
 
     def close(self) -> None:
         """Give the directory back."""
+        self._keeper.close()
         self._store.close()
 
     def _records(self, rows: Sequence[Row]) -> Records:

@@ -7,8 +7,10 @@ versions/.<name>                      not complete yet, or being deleted; emptie
 """
 
 import hashlib
+import mmap
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,25 +60,31 @@ class Versions:
         stored: Mapping[str, str] | None = _facts(self._folder(version) / MANIFEST).get("sha256")
         return stored
 
-    def keep(self, version: Version, link: Callable[[Path], None]) -> None:
-        """Keep what `link` puts into a directory that it is to create. A version of this name is replaced.
+    def capture(self, version: Version, link: Callable[[Path], None]) -> None:
+        """Have `link` put the state into a directory that it is to create; `complete` makes it a version."""
+        with self._unfinished(version) as folder:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            link(folder / "database")
 
-        1. Link the files into a new directory under a temporary name. 2. Write the manifest, with their
-        checksums. 3. Rename it.
-        """
-        unfinished = self._path / f".{version.id.batch_seq}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        try:
-            link(unfinished / "database")
-            checksums = _checksums(unfinished / "database")
-            write_atomically(unfinished / MANIFEST, _pack(version, checksums))
+    def complete(self, version: Version) -> None:
+        """Write the manifest, with checksums, and give the version its name; replaces one that has it."""
+        with self._unfinished(version) as folder:
+            checksums = _checksums(folder / "database")
+            write_atomically(folder / MANIFEST, _pack(version, checksums))
             if self.pinned(version):
-                (unfinished / PIN).touch()
+                (folder / PIN).touch()
             self._remove(version)
-            unfinished.rename(self._folder(version))
-        except Exception:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            folder.rename(self._folder(version))
+
+    @contextmanager
+    def _unfinished(self, version: Version) -> Iterator[Path]:
+        """Where a version lies that is not complete; nothing is left of it if that fails."""
+        folder = self._path / f".{version.id.batch_seq}"
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def pinned(self, version: Version) -> bool:
@@ -192,5 +200,8 @@ def _checksums(database: Path) -> dict[str, str]:
 
 
 def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of a whole file in one call, which lets other threads run: by chunks it waits for them at each."""
+    if not path.stat().st_size:
+        return hashlib.sha256().hexdigest()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from state.rocksdb.database import (
 )
 from state.rocksdb.directory import Directory, DirectoryLock
 from state.rocksdb.flush import RocksFlush
+from state.rocksdb.keeping import RocksKeeping
 from state.rocksdb.versions import Versions
-from state.store import Commit, Head, JournalEntry, Rows, TopicPartition, Version
+from state.store import Commit, Head, JournalEntry, Rows, TopicPartition, Version, VersionId
 
 BOTTOM_LEVEL = 6
 MERGED_FROM = 16
@@ -68,6 +70,7 @@ class RocksWriter(RocksView):
         self._config, self._probe = config, probe
         self._directory = Directory(config.directory)
         self._versions = Versions(self._directory)
+        self._aside = ThreadPoolExecutor(1, "version")
         self._lock = lock or DirectoryLock(config.directory)
         if lock is None:
             self._lock.acquire()
@@ -253,21 +256,38 @@ class RocksWriter(RocksView):
             batch.delete_range(number_key(0), number_key(expired[-1] + 1), self._families["journal"])
             self._write(batch)
 
-    def keep(self, version: Version) -> None:
-        """Sync the log, keep the files as `version`, and let the head say that it descends from it."""
-        self.sync()
-        try:
-            self._versions.keep(version, lambda path: Checkpoint(self._database).create_checkpoint(str(path)))
-        except Exception as error:
-            raise named_error(error, self.path) from error
-        self._head = replace(self._head, version=version.id)
+    def begin_keep(self, describe: Callable[[], Version]) -> RocksKeeping:
+        """Start keeping the state as a version; see `RocksKeeping`."""
+        return RocksKeeping(self, describe, self._aside)
+
+    def flush_journal(self) -> None:
+        """Write the journal's memtable to a file; may be called in another thread."""
+        self._journal.flush()
+
+    def capture(self, version: Version) -> None:
+        """Put the present state aside: links to files, once the memtables are written to some."""
+        self._probe("before_checkpoint")
+        self._versions.capture(version, lambda path: Checkpoint(self._database).create_checkpoint(str(path)))
+        self._probe("after_checkpoint")
+
+    def complete(self, version: Version) -> None:
+        """Make a version of what was captured; may be called in another thread."""
+        self._probe("before_naming")
+        self._versions.complete(version)
+        self._probe("after_naming")
+
+    def descend_from(self, version_id: VersionId) -> None:
+        """Let the head say that it does."""
+        self._head = replace(self._head, version=version_id)
         batch = WriteBatch(raw_mode=True)
         batch.put(b"head", _pack_head(self._head))
         self._write(batch)
 
     def prune_versions(self, kept: int) -> None:
         """Delete all versions but the newest `kept` and the pinned, and schedule entries before those."""
+        self._probe("before_prune")
         oldest = self._versions.prune(kept)
+        self._probe("after_prune")
         if oldest is not None:
             batch = WriteBatch(raw_mode=True)
             first = number_key(oldest.id.batch_seq + 1)
@@ -276,6 +296,7 @@ class RocksWriter(RocksView):
 
     def close(self) -> None:
         """Let go of the database and of the directory."""
+        self._aside.shutdown()
         self._families.clear()
         self._release()
         self._lock.release()

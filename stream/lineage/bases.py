@@ -8,6 +8,7 @@ from state.store import (
     LOG_MEMO,
     SCORING_MEMO,
     Commit,
+    Keeping,
     TopicPartition,
     Version,
     VersionId,
@@ -32,7 +33,7 @@ def begin(
 ) -> None:
     """Record the beginning of a run in the schedule.
 
-    1. If the last run had another fingerprint or log, flush and keep the state as a version: the new base.
+    1. If the last run had another fingerprint or log, keep the state as a version: the new base.
     2. Commit a schedule entry with the fingerprint, the log and the offsets from which this run reads; every
        global array, so that the journal of a new store lacks none; and what scorers must know.
     """
@@ -79,23 +80,36 @@ def version_is_due(engine: Engine) -> bool:
 
 
 def keep_version(engine: Engine, reason: str) -> None:
-    """Flush and keep the state, so that the log can be learnt again from here; drop the oldest versions."""
-    engine.flush()
-    head = engine.store.head()
-    here = VersionId(head.generation, head.batch_seq)
-    engine.store.keep(
-        Version(
-            here,
-            head.version,
-            reason,
-            time.time_ns() // 1_000_000,
-            last_fingerprint(engine),
-            head.offsets,
-            learnt_settings(engine.settings),
-            engine.prequential.latest(),
-        )
-    )
+    """Keep the state, so that the log can be learnt again from here; drop the oldest versions."""
+    advance_version(engine, begin_version(engine, reason), wait=True)
+
+
+def begin_version(engine: Engine, reason: str) -> Keeping:
+    """Start keeping the state; `advance_version` goes on with it."""
+    return engine.store.begin_keep(lambda: _version(engine, reason))
+
+
+def advance_version(engine: Engine, keeping: Keeping, *, wait: bool = False) -> bool:
+    """See `Keeping.advance`; once the version is kept the oldest are dropped."""
+    if not keeping.advance(wait=wait):
+        return False
     engine.store.prune_versions(engine.settings.state.versions_kept)
+    return True
+
+
+def _version(engine: Engine, reason: str) -> Version:
+    """The present state as one."""
+    head = engine.store.head()
+    return Version(
+        VersionId(head.generation, head.batch_seq),
+        head.version,
+        reason,
+        time.time_ns() // 1_000_000,
+        last_fingerprint(engine),
+        head.offsets,
+        learnt_settings(engine.settings),
+        engine.prequential.latest(),
+    )
 
 
 def _triples(positions: Mapping[TopicPartition, int]) -> list[tuple[str, int, int]]:

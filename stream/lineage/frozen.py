@@ -15,8 +15,8 @@ from stream.config import LearnerSettings
 from stream.drift.frozen import frozen_of
 from stream.walk.values import Frozen
 
-NEEDED = (kinds.ITEMS.code, kinds.GLOBALS.code, kinds.NEIGHBOURS.code)
-"""Codes of the kinds that a frozen model is made of."""
+NEEDED = (kinds.ITEMS, kinds.GLOBALS, kinds.NEIGHBOURS)
+"""The kinds that a frozen model is made of."""
 
 log = structlog.get_logger("livefactor.learner")
 
@@ -43,9 +43,9 @@ class FrozenLoader:
             self.failed = False
             self._loading = version, self._thread.submit(load_frozen, self._settings, version)
 
-    def take(self) -> tuple[VersionId, Frozen] | None:
+    def take(self, *, wait: bool = False) -> tuple[VersionId, Frozen] | None:
         """The version that has been loaded, once; None while there is none, or where it cannot be used."""
-        if self._loading is None or not self._loading[1].done():
+        if self._loading is None or not (wait or self._loading[1].done()):
             return None
         (version, loaded), self._loading = self._loading, None
         try:
@@ -70,7 +70,10 @@ def load_frozen(settings: LearnerSettings, version: VersionId) -> Frozen:
         if rank != learning.rank:
             raise StoreError(f"version {version} has rank {rank}, the model {learning.rank}")
         model = Model(learning.rank, state.items_max + 1, state.items_max, state.history_max, 0)
-        model.load(reader, NEEDED)
+        model.load(reader, [kind.code for kind in NEEDED])
+        codes = {code for kind in NEEDED for code in kind.codes}
+        for entry in reader.journal(reader.head().flushed_through):
+            model.follow(entry, codes)
         return frozen_of(model, settings)
     finally:
         reader.close()

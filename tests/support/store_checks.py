@@ -60,6 +60,11 @@ def flush(store: Any, *rows: Rows, first_new: dict[int, int] | None = None) -> N
     finish(store.begin_flush(rows, first_new or {}, store.head().batch_seq))
 
 
+def keep(store: Any, version: Version) -> None:
+    """Keep the state as a version."""
+    assert store.begin_keep(lambda: version).advance(wait=True)
+
+
 def finish(flush: Flush, slice_rows: int = 3) -> int:
     """Advance a flush to its end; how many slices it took."""
     slices = 1
@@ -418,7 +423,7 @@ def check_checkpoint(ground: Ground) -> None:
     commit(ground.store, rows, offsets={P0: 3})
     flush(ground.store, rows, first_new={USER: 0})
     before = digest(ground.store)
-    ground.store.keep(Version(VersionId(1, 1), VersionId(1, 0), "test", 7, None, {P0: 3}))
+    keep(ground.store, Version(VersionId(1, 1), VersionId(1, 0), "test", 7, None, {P0: 3}))
     for view in every_view(ground):
         assert str(view.head().version) == "g1.1"
         assert digest(view) == before

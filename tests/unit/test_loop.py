@@ -20,6 +20,8 @@ from state.errors import (
     TransactionOpenError,
 )
 from state.evidence import OUTGROWN
+from state.rocksdb.directory import Directory
+from state.rocksdb.versions import Versions
 from state.rocksdb.writer import RocksWriter
 from state.store import LOG_MEMO, Commit, TopicPartition
 from stream import loop as loop_module
@@ -553,6 +555,24 @@ def test_a_version_that_cannot_be_loaded_is_not_kept_over_and_over():
     loop = learner.until_end()
     assert loop.engine.monitor.version == 0
     assert len(learner.store.versions) == 1
+
+
+def test_a_version_that_cannot_be_kept_is_told_and_learning_goes_on(tmp_path):
+    learner = Learner(state={"base_interval_batches": 100}, learning={"batch_records_max": 1})
+    learner.settings = in_directory(learner.settings, tmp_path)
+    learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
+    (tmp_path / "versions").write_text("in the way")
+    learner.publish(250)
+    with capture_logs() as logs:
+        learner.until_end()
+    assert sum(learner.store.head().offsets.values()) == 250
+    [warning] = [entry for entry in logs if entry["event"] == "version not kept"]
+    assert str(tmp_path / "versions") in warning["problem"]
+    (tmp_path / "versions").unlink()
+    learner.publish(1, start=250)
+    learner.until_end()
+    assert len(Versions(Directory(tmp_path)).all()) == 1, "the next run has not failed yet"
+    learner.store.close()
 
 
 def test_a_full_ring_keeps_no_version_where_nothing_is_compared_any_more():

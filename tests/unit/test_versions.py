@@ -113,7 +113,8 @@ def test_a_pinned_one_stays(versions, run):
     with pytest.raises(StoreError, match="unpin"):
         run("delete", NAMES[0])
     first, _, last = versions.all()
-    versions.keep(first, lambda path: path.mkdir())
+    versions.capture(first, lambda path: path.mkdir())
+    versions.complete(first)
     assert versions.pinned(first), "also where it is kept once more"
     assert versions.prune(1) == last
     assert versions.all() == [first, last]

@@ -11,7 +11,7 @@ import orjson
 import pytest
 import store_checks
 from rocksdict import AccessType
-from store_checks import commit, flush, journal, users
+from store_checks import commit, flush, journal, keep, users
 
 from state.codec import USER
 from state.config import StateConfig
@@ -23,6 +23,7 @@ from state.errors import (
     SettingsMismatchError,
     StoreCorruptError,
     StoreError,
+    StoreFullError,
     StoreLockedError,
     StoreMissingError,
 )
@@ -218,7 +219,7 @@ def version(batch_seq, reason="test"):
 def test_a_version_is_a_store_that_later_writes_do_not_touch(config, writer):
     commit(writer, users(u0=b"a"), offsets={store_checks.P0: 1})
     flush(writer, users(u0=b"a"), first_new={USER: 0})
-    writer.keep(version(1))
+    keep(writer, version(1))
     commit(writer, users(u0=b"b"), offsets={store_checks.P0: 2})
     flush(writer, users(u0=b"b"))
     versions = Versions(Directory(config.directory))
@@ -234,16 +235,61 @@ def test_a_version_is_a_store_that_later_writes_do_not_touch(config, writer):
     assert store_checks.scanned(store, USER) == {0: store_checks.row(b"u0", b"a")}
     store.close()
     versions.check(version(1))
-    writer.keep(version(1, "again"))
+    keep(writer, version(1, "again"))
     assert versions.all() == [version(1, "again")]
     assert [path.name for path in (config.directory / "versions").iterdir()] == ["1"]
+
+
+def test_a_version_is_the_state_at_which_it_was_captured(config, writer):
+    """Rows need not be flushed, and learning goes on before and after."""
+    commit(writer, users(u0=b"a"), offsets={store_checks.P0: 1})
+    captured = []
+
+    def describe():
+        captured.append(writer.head().batch_seq)
+        return version(captured[0])
+
+    keeping = writer.begin_keep(describe)
+    deadline_s = time.monotonic() + 30
+    while not keeping.advance():
+        at = commit(writer, users(u0=b"b"), offsets={store_checks.P0: writer.head().batch_seq + 1})
+        assert time.monotonic() < deadline_s
+    [batch_seq] = captured
+    assert batch_seq <= at, "it is found to be kept after the commit that went on meanwhile"
+    assert writer.head().version == (1, batch_seq)
+    versions = Versions(Directory(config.directory))
+    reader = RocksReader(config.directory, versions.database(versions.find(VersionId(1, batch_seq))))
+    assert dict(reader.head().offsets) == {store_checks.P0: batch_seq}
+    assert [entry.batch_seq for entry in reader.journal(0)] == list(range(1, batch_seq + 1))
+    reader.close()
+    versions.check(version(batch_seq))
+
+
+def test_what_cannot_be_kept_leaves_nothing_and_harms_nothing(config, writer):
+    commit(writer, users(u0=b"a"))
+    place = config.directory / "versions"
+    place.write_text("in the way")
+    with pytest.raises(StoreError, match="versions"):
+        keep(writer, version(1))
+    place.unlink()
+    with pytest.raises(StoreFullError, match="nothing committed is lost"):
+        writer.begin_keep(no_room).advance(wait=True)
+    assert not place.exists()
+    assert writer.head().version == (1, 0)
+    commit(writer, users(u0=b"b"))
+    keep(writer, version(2))
+    assert Versions(Directory(config.directory)).all() == [version(2)]
+
+
+def no_room():
+    raise OSError("No space left on device")
 
 
 def test_a_database_that_nothing_points_to_yet_is_taken_up(config, writer):
     """As a crash between its creation and the pointer leaves it, or a version put there by hand."""
     commit(writer, users(u0=b"a"), offsets={store_checks.P0: 1})
     flush(writer, users(u0=b"a"), first_new={USER: 0})
-    writer.keep(version(1))
+    keep(writer, version(1))
     restored = config.model_copy(update={"directory": config.directory / "copy"})
     restored.directory.mkdir()
     versions = Versions(Directory(config.directory))
@@ -259,7 +305,7 @@ def test_a_database_that_nothing_points_to_yet_is_taken_up(config, writer):
 def test_a_version_whose_files_have_changed_is_named(config, writer, damage):
     commit(writer, users(u0=b"a"))
     flush(writer, users(u0=b"a"), first_new={USER: 0})
-    writer.keep(version(1))
+    keep(writer, version(1))
     versions = Versions(Directory(config.directory))
     file = min(versions.database(version(1)).glob("*.sst"))
     content = bytearray(file.read_bytes())
@@ -269,7 +315,7 @@ def test_a_version_whose_files_have_changed_is_named(config, writer, damage):
     if damage in ("flipped", "cut"):
         file.write_bytes(content if damage == "flipped" else content[:-1])
     elif damage == "more":
-        versions.keep(version(1), lambda path: path.mkdir())
+        keep_nothing(versions, version(1))
         versions.check(version(1))
         file.write_bytes(content)
     with pytest.raises(StoreCorruptError, match=f"{file.name} is not the file that was kept"):
@@ -280,14 +326,20 @@ def test_old_versions_go_and_an_unfinished_one_is_none(config, writer):
     versions = Versions(Directory(config.directory))
     assert versions.all() == []
     for batch_seq in (1, 2, 9, 10):
-        versions.keep(version(batch_seq), lambda path: path.mkdir())
+        keep_nothing(versions, version(batch_seq))
     with pytest.raises(OSError, match="no room"):
-        versions.keep(version(11), fail)
+        versions.capture(version(11), fail)
     (config.directory / "versions" / ".12").mkdir()
+    assert not (config.directory / "versions" / ".11").exists()
     assert versions.all() == [version(n) for n in (1, 2, 9, 10)]
     assert versions.prune(4) is None
     assert versions.prune(2) == version(9)
     assert versions.all() == [version(9), version(10)]
+
+
+def keep_nothing(versions, version):
+    versions.capture(version, lambda path: path.mkdir())
+    versions.complete(version)
 
 
 def fail(path):
