@@ -194,7 +194,9 @@ class Loop:
         if not stop.is_set() and self._pulse.beats("partitions", PARTITIONS_CHECK_MS):
             self._check_partitions()
         self._flush_when_due()
-        self._keeper.advance()
+        if version := self._keeper.advance():
+            frozen = self.engine.monitor.comparison.frozen
+            log.info("comparing", version=str(version), items=len(frozen.interactions))
 
     def _process(self, polled: Sequence[Records]) -> Report:
         paused = self.engine.control.paused

@@ -59,8 +59,10 @@ def drill(
     from livefactor.drill.faults import FAULTS
     from livefactor.drill.report import plots
     from livefactor.drill.run import Plan, facts, read_rows, run
+    from livefactor.logs import configure_logs
     from livefactor.page.document import prepare, write
 
+    configure_logs()
     if fault not in FAULTS:
         raise typer.BadParameter(f"there is no fault {fault!r}: {', '.join(FAULTS)}")
     if until is not None and until < at:

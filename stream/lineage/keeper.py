@@ -5,7 +5,7 @@ import time
 import structlog
 
 from state.errors import StoreError
-from state.store import Keeping
+from state.store import Keeping, VersionId
 from stream.engine import Engine
 from stream.lineage.bases import advance_version, begin_version, version_is_due
 from stream.lineage.frozen import FrozenLoader
@@ -28,16 +28,21 @@ class Keeper:
         """Load the version that the state descends from; `advance` has the live model compared with it."""
         self._loader.begin(self._engine.store.head().version)
 
-    def advance(self, *, wait: bool = False) -> None:
-        """Do what there is to do, as far as it goes without waiting, or with it to the end."""
+    def advance(self, *, wait: bool = False) -> VersionId | None:
+        """Do what there is to do, as far as it goes without waiting, or with it to the end.
+
+        The version with which the live model is compared from now on, if that is another than before.
+        """
         if self._keeping is None and (reason := self._due()):
             self._keeping = begin_version(self._engine, reason)
         if self._keep(wait):
             self.compare()
-        if loaded := self._loader.take(wait=wait):
-            version, frozen = loaded
-            self._engine.monitor.freeze(version.batch_seq, frozen)
-            log.info("comparing", version=str(version), items=len(frozen.interactions))
+        loaded = self._loader.take(wait=wait)
+        if loaded is None:
+            return None
+        version, frozen = loaded
+        self._engine.monitor.freeze(version.batch_seq, frozen)
+        return version
 
     def close(self) -> None:
         """Wait for the version that is being kept, and for the one that is being loaded."""

@@ -109,7 +109,7 @@ def test_what_is_reported():
     assert (nothing["detected_event"], nothing["false_alarms"]) == (None, 3)
 
 
-def test_a_drill_finds_a_fault_and_leaves_its_twin_alone():
+def test_a_drill_finds_a_fault_and_leaves_its_twin_alone(capfd):
     rows = likes_by_taste(6_000, users=300, items=120, tastes=6)
     settings = Settings(
         learning={"rank": 4},
@@ -119,6 +119,7 @@ def test_a_drill_finds_a_fault_and_leaves_its_twin_alone():
     )
     plan, heard = Plan("shuffle-labels", at=0.85), []
     disturbed, twin = run(rows, settings, plan, heard.append)
+    assert capfd.readouterr().out == "", "standard output is for what was found"
     found = facts(plan, disturbed, twin)
     assert (found["action"], found["reason"]) == ("RETRAIN", "taste_lost")
     assert 0 < found["delay_events"] < 600
