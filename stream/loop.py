@@ -162,10 +162,13 @@ class Loop:
         """The broker's answer, waiting for the broker as long as it takes; None if stopped before."""
         while not stop.is_set():
             try:
-                return ask()
+                answer = ask()
             except BrokerUnreachableError as error:
-                log.warning("waiting for the broker", problem=str(error))
+                self._say(str(error))
                 stop.wait(BROKER_RETRY_S)
+            else:
+                self._say(None)
+                return answer
         return None
 
     def _mark_start(self, positions: Mapping[TopicPartition, int]) -> None:

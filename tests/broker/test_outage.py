@@ -52,7 +52,7 @@ def test_a_learner_started_before_its_broker_learns_when_it_comes_up(
     with ExitStack() as cleanup:
         with broker.killed():
             learner = cleanup.enter_context(LearnProcess(campaign.raw, campaign.directory))
-            learner.wait_for_line("waiting for the broker")
+            learner.wait_for_line("hindered", "No broker answers")
             assert learnt(campaign) == 0
         learner.wait_for_line("learning", deadline_s=120.0)
         finish(campaign, learner)
@@ -68,7 +68,7 @@ def test_a_broker_killed_in_mid_run_is_waited_for_and_nothing_is_lost_or_doubled
     with LearnProcess(roomy, campaign.directory) as learner:
         wait_for(lambda: learnt(campaign) > 500, "records to be learnt", 120.0)
         with broker.killed():
-            learner.wait_for_line("hindered", f"no records from {broker.bootstrap}", deadline_s=120.0)
+            learner.wait_for_line("hindered", broker.bootstrap, deadline_s=120.0)
             stood_at = learnt(campaign)
         learner.wait_for_line("going on", deadline_s=180.0)
         wait_for(lambda: learnt(campaign) > stood_at + 500, "learning to go on", 180.0)

@@ -80,7 +80,7 @@ def test_a_learner_without_a_broker_says_where_it_looks_and_ends_when_told_to(
 ) -> None:
     """Nobody listens: the log names the address and what to check."""
     with learner_to_stop(NEVER_THERE, broker, tmp_path) as learner:
-        said = learner.lines("waiting for the broker")[0]["problem"]
+        said = learner.lines("hindered")[0]["problem"]
         address = learner.sections["kafka"]["bootstrap.servers"]
         assert f"No broker answers at {address}" in said
         assert ADVICE in said

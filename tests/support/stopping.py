@@ -79,7 +79,7 @@ def learner_to_stop(state: State, broker: KafkaBroker, folder: Path) -> Iterator
         create_topics(kafka, TOPICS)
     with LearnProcess(_sections(kafka, folder), folder) as learner:
         if state is NEVER_THERE:
-            learner.wait_for_line("waiting for the broker")
+            learner.wait_for_line("hindered", "No broker answers")
             said_s = time.monotonic()
             wait_for(lambda: time.monotonic() - said_s > AMID_REQUEST_S, "a request under way")
         else:
