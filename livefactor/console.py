@@ -76,6 +76,11 @@ def print_fields(fields: Mapping[str, object]) -> None:
         print(f"{name}: {_plain(value)}")
 
 
+def print_facts(facts: Mapping[str, object], as_json: bool) -> None:
+    """What a command found or did, for a program or for a person."""
+    print_json(facts) if as_json else print_fields(facts)
+
+
 def when(time_ms: int) -> str:
     """A moment, in UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_ms / 1000))

@@ -116,7 +116,7 @@ class Follower:
             self.torn_count += 1
             return
         if replica is None or replica.reader is not reader:
-            spec, bounds = _spec(head), self._bounds
+            spec, bounds = spec_of(head), self._bounds
             self._loading = self._aside(lambda: _load(reader, spec, bounds, head))
             if self._loading.done():
                 self._take_loaded()
@@ -134,7 +134,7 @@ class Follower:
 
     def _reload(self, reader: Reader, head: Head) -> None:
         """Load anew from the reader of the present replica, which cannot answer from its view any more."""
-        self._take(_load(reader, _spec(head), self._bounds, head))
+        self._take(_load(reader, spec_of(head), self._bounds, head))
 
     def _take_loaded(self) -> None:
         """Swap in the replica that was loaded aside, if one was; raises what kept it from being loaded."""
@@ -198,7 +198,7 @@ def _continues(old: Head, new: Head) -> bool:
     return same_meaning and old.generation == new.generation and old.batch_seq <= new.batch_seq
 
 
-def _spec(head: Head) -> ScoringSpec:
+def spec_of(head: Head) -> ScoringSpec:
     """How rows become scores, as the run that reached the head says."""
     if SCORING_MEMO not in head.memo:
         raise StoreMissingError(

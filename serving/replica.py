@@ -34,12 +34,15 @@ class Bounds:
 
 
 class Replica:
-    """The model as of `head`, through one reader."""
+    """The model as of `head`, through one reader.
+
+    `model` has what is in memory of it: of the users those of the overlay.
+    """
 
     def __init__(self, reader: Reader, spec: ScoringSpec, bounds: Bounds) -> None:
         self.reader, self.spec = reader, spec
         self._overlay_bytes_max = bounds.overlay_bytes_max
-        self._model = Model(spec.rank, bounds.rows_max, bounds.items_max, spec.history_max, event_ids_kept=0)
+        self.model = Model(spec.rank, bounds.rows_max, bounds.items_max, spec.history_max, event_ids_kept=0)
         self._one_user = Users(spec.rank, 1, spec.history_max)
         served = [kind for kind in kinds.KINDS if kind.served(spec)]
         self._resident = [kind.code for kind in served if kind.resident]
@@ -54,14 +57,14 @@ class Replica:
         entries = pending_entries(self.reader, head.flushed_through, head, self._overlay_bytes_max)
         if entries is None:
             return False
-        self._model.load(self.reader, self._resident)
+        self.model.load(self.reader, self._resident)
         self.apply(entries, head)
         return True
 
     def apply(self, entries: Sequence[JournalEntry], head: Head) -> None:
         """Move on to `head`; `entries` hold every change since, as far as the row family does not."""
         for entry in entries:
-            self._model.follow(entry, self._followed)
+            self.model.follow(entry, self._followed)
         if head.flushed_through > self._dropped_through:
             self._drop_flushed(head.flushed_through)
         self.head = head
@@ -70,20 +73,20 @@ class Replica:
     @property
     def overlay_users(self) -> int:
         """Users held in memory."""
-        return self._model.users.size
+        return self.model.users.size
 
     def user(self, user_id: bytes) -> User | None:
         """A user's row, or None if there is none."""
-        slot = int(self._model.users.find_ids([user_id])[0])
-        return _user(self._model.users, slot) if slot >= 0 else self._stored_user(user_id)
+        slot = int(self.model.users.find_ids([user_id])[0])
+        return _user(self.model.users, slot) if slot >= 0 else self._stored_user(user_id)
 
     def items(self, item_ids: Sequence[bytes]) -> I64:
         """Ordinals of items, -1 for unknown ones."""
-        return self._model.items.find_ids(item_ids)
+        return self.model.items.find_ids(item_ids)
 
     def item_ids(self, ordinals: I64) -> list[str]:
         """Ids of items."""
-        return [item_id.decode() for item_id in self._model.items.ids(ordinals)]
+        return [item_id.decode() for item_id in self.model.items.ids(ordinals)]
 
     def _stored_user(self, user_id: bytes) -> User | None:
         ordinals = self.reader.lookup(kinds.USERS.code, [user_id])
@@ -97,30 +100,30 @@ class Replica:
         return user
 
     def _drop_flushed(self, flushed_through: int) -> None:
-        users = self._model.users
+        users = self.model.users
         slots = users.slots
         users.evict(slots[users.changed_at[slots] <= flushed_through])
         self._dropped_through = flushed_through
 
     def _catalogue(self) -> Catalogue:
-        items, n, spec = self._model.items, self._model.items.size, self.spec
+        items, n, spec = self.model.items, self.model.items.size, self.spec
         return Catalogue(
             items.vectors[:n],
             items.bias[:n],
             items.counts[:n],
             items.counted_at[:n],
             items.interactions[:n],
-            self._model.clock,
+            self.model.clock,
             self._ratings() if spec.explicit else None,
             self._blended(n) if spec.blends else None,
         )
 
     def _ratings(self) -> Ratings:
-        mean, seen = self._model.globals["mean"], self._model.globals["ratings_seen"]
+        mean, seen = self.model.globals["mean"], self.model.globals["ratings_seen"]
         return Ratings(float(mean[0]), *seen.tolist())
 
     def _blended(self, count: int) -> Blended:
-        model, clock = self._model, self._model.clock
+        model, clock = self.model, self.model.clock
         catalogue = blend.Catalogue(
             model.items.vectors[:count],
             model.items.inverse_norms[:count],

@@ -73,6 +73,11 @@ class Version:
     settings: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def imported(self) -> bool:
+        """Whether it comes from elsewhere, and is of no history of this store."""
+        return self.id.generation == 0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:

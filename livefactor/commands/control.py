@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from livefactor.commands.state import reader_of
-from livefactor.console import print_fields, print_json
+from livefactor.console import print_facts
 from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
 from livefactor.settings import Settings
 from state.errors import LivefactorError
@@ -84,7 +84,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: 
             (head.applied_through_ms.get(where, 0) for where in head.offsets), default=None
         ),
     }
-    print_json(facts) if as_json else print_fields(facts)
+    print_facts(facts, as_json)
 
 
 def _order(settings: Settings, action: int, reason: str, timeout_s: float, as_json: bool) -> None:
@@ -96,7 +96,7 @@ def _order(settings: Settings, action: int, reason: str, timeout_s: float, as_js
         "batch_seq": result.batch_seq,
         "command_id": result.command_id,
     }
-    print_json(facts) if as_json else print_fields(facts)
+    print_facts(facts, as_json)
     if not result.applied:
         raise typer.Exit(1)
 

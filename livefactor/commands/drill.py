@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from livefactor.commands.replay import progress_if_wanted
-from livefactor.console import note, print_fields, print_json
+from livefactor.console import note, print_facts
 from livefactor.options import (
     ColumnsOption,
     ConfigOption,
@@ -76,7 +76,7 @@ def drill(
     with progress_if_wanted(f"drill on {file.name}", len(rows), show_progress) as advance:
         disturbed, twin = run(rows, settings, plan, advance)
     found = facts(plan, disturbed, twin)
-    print_json(found) if as_json else print_fields(found)
+    print_facts(found, as_json)
     if report_directory:
         drawn = plots(file.name, plan, disturbed, twin)
         note(f"report: {write(report_directory, 'drill', found, drawn)}")

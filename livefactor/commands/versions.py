@@ -1,22 +1,27 @@
 """`livefactor versions`: the states that are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from livefactor.commands.state import position_fields
-from livefactor.console import note, print_fields, print_json, print_table, when
-from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
+from livefactor.commands.state import position_fields, reader_of
+from livefactor.console import note, print_facts, print_fields, print_json, print_table, when
+from livefactor.options import ConfigOption, CutoffOption, JsonOption, SetOption, settings_of
+from livefactor.settings import Settings
 
 if TYPE_CHECKING:
+    from state.rocksdb.reader import RocksReader
     from state.rocksdb.versions import Versions
     from state.store import Version
 
 COLUMNS = ("version", "kept", "reason", "parent", "pinned", "size", "measured")
 
-app = typer.Typer(help="The states that are kept: list, show, pin, delete.", no_args_is_help=True)
+app = typer.Typer(
+    help="The states that are kept: list, show, diff, pin, delete, export, import.", no_args_is_help=True
+)
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Its name, such as g1.500.")]
 
@@ -56,8 +61,7 @@ def show(
     overrides: SetOption = None,
 ) -> None:
     """Show one version: where it stands, what it was made with, what was measured, and its files."""
-    versions = _versions(settings_of(config, overrides).state.directory)
-    version = _find(versions, name)
+    versions, version = _open(name, config, overrides)
     facts = {
         **_fields(version, versions),
         "fingerprint": version.fingerprint,
@@ -104,19 +108,139 @@ def delete(
     overrides: SetOption = None,
 ) -> None:
     """Delete a version that is not pinned. The live state stays as it is."""
-    versions = _versions(settings_of(config, overrides).state.directory)
-    version = _find(versions, name)
+    versions, version = _open(name, config, overrides)
     versions.delete(version)
     facts = {"version": str(version.id), "deleted": True}
-    print_json(facts) if as_json else print_fields(facts)
+    print_facts(facts, as_json)
+
+
+@app.command()
+def diff(
+    name: VersionArgument,
+    other: Annotated[
+        str | None, typer.Argument(metavar="OTHER", help="A later version; the live state by default.")
+    ] = None,
+    users: Annotated[
+        int,
+        typer.Option("--users", min=1, max=100_000, metavar="N", help="Users compared, at most."),
+    ] = 1_000,
+    k: CutoffOption = 10,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Show what moved between two states: norms, weights, what users are offered, and what was measured.
+
+    Both are in memory meanwhile. A learner may run; the live state as of the call is compared.
+    """
+    from livefactor.version_diff import diff as compare
+    from livefactor.version_diff import load
+    from state.rocksdb.reader import RocksReader
+
+    settings = settings_of(config, overrides)
+    directory = settings.state.directory
+    versions = _versions(directory)
+    before = _find(versions, name)
+    after = None if other is None else _find(versions, other)
+    with (
+        closing(RocksReader(directory, versions.database(before))) as earlier,
+        closing(RocksReader(directory, None if after is None else versions.database(after))) as later,
+    ):
+        moved = compare(load(settings, earlier), load(settings, later), users, k)
+        measured = before.metrics, _metrics_of(settings, later) if after is None else after.metrics
+    if as_json:
+        print_json({"before": name, "after": other, **moved, "metrics": measured})
+    else:
+        _print_diff(moved, measured)
+
+
+@app.command()
+def export(
+    name: VersionArgument,
+    to: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to; must not exist.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Copy a version, with its manifest, to a directory of its own."""
+    versions, version = _open(name, config, overrides)
+    versions.export(version, to)
+    facts = {"version": str(version.id), "directory": str(to), "size_bytes": versions.size_bytes(version)}
+    print_facts(facts, as_json)
+
+
+@app.command("import")
+def import_version(
+    exported: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="What `export` has written.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Copy in a version that was exported, also from another store of the same model; it is pinned.
+
+    Its name begins with g0: it belongs to no history of this store, and `state verify` does not start there.
+    """
+    from state.identity import mismatches
+    from state.rocksdb.reader import RocksReader
+
+    settings = settings_of(config, overrides)
+    directory = settings.state.directory
+    versions = _versions(directory)
+    with reader_of(directory) as reader:
+        wanted = reader.identity()
+
+    def check(database: Path) -> None:
+        with closing(RocksReader(directory, database)) as foreign:
+            for error in mismatches(database, foreign.identity(), wanted, "import it where it fits"):
+                raise error
+
+    version = versions.adopt(exported, check)
+    facts = {"version": str(version.id), "pinned": True}
+    print_facts(facts, as_json)
+
+
+def _metrics_of(settings: Settings, reader: "RocksReader") -> Mapping[str, Any]:
+    """What was measured in the last window of the live state."""
+    from state.store import PREQUENTIAL_MEMO
+    from stream.evaluation.prequential import Prequential
+
+    prequential = Prequential(settings.prequential, settings.learning, blends=settings.blends)
+    prequential.restore(reader.head().memo.get(PREQUENTIAL_MEMO, b"{}"))
+    return prequential.latest()
+
+
+def _print_diff(moved: dict[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
+    top_k = moved["top_k"]
+    print_fields(
+        {
+            "events": f"{moved['events']:+,}",
+            "users compared": moved["users_compared"],
+            "items compared": moved["items_compared"],
+            f"of the first {top_k['k']} offered, in both": top_k["shared"],
+            "users who are offered the same": top_k["unchanged"],
+            "users moved by": moved["moved"]["users"],
+            "items moved by": moved["moved"]["items"],
+        }
+    )
+    rows: list[tuple[object, ...]] = [(name, *moved[name]) for name in ("users", "items")]
+    rows += [(f"norm of {name}", *moved["norms"][name]) for name in ("users", "items")]
+    rows += [("measured", *map(_measured, measured))]
+    for group, named in moved["weights"].items():
+        rows += [(f"{group}: {name}", *pair) for name, pair in named.items()]
+    print_table(("", "before", "after"), rows)
 
 
 def _pin(name: str, pinned: bool, as_json: bool, config: Path | None, overrides: list[str] | None) -> None:
-    versions = _versions(settings_of(config, overrides).state.directory)
-    version = _find(versions, name)
+    versions, version = _open(name, config, overrides)
     versions.pin(version, pinned=pinned)
     facts = {"version": str(version.id), "pinned": pinned}
-    print_json(facts) if as_json else print_fields(facts)
+    print_facts(facts, as_json)
+
+
+def _open(name: str, config: Path | None, overrides: list[str] | None) -> "tuple[Versions, Version]":
+    """The version of that name, and those it is kept with."""
+    versions = _versions(settings_of(config, overrides).state.directory)
+    return versions, _find(versions, name)
 
 
 def _versions(directory: Path) -> "Versions":

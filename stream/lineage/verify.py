@@ -146,7 +146,7 @@ def _bases(versions: Versions, starts: Mapping[int, Mapping[str, Any]]) -> Itera
     """The empty state, then every version, oldest first."""
     if 1 in starts:
         yield Base(0, _positions(starts[1]["positions"]), starts[1]["fingerprint"], _log(starts[1]), None)
-    for version in versions.all():
+    for version in (each for each in versions.all() if not each.imported):
         batch_seq = version.id.batch_seq
         began = max((seq for seq in starts if seq <= batch_seq), default=None)
         log = LogIdentity() if began is None else _log(starts[began])

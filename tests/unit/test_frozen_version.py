@@ -70,7 +70,7 @@ def test_it_is_loaded_aside_once(kept):
 @pytest.mark.parametrize("fault", ["gone", "damaged", "another rank"])
 def test_what_cannot_be_used_is_said_and_left_alone(kept, fault, caplog, capsys):
     settings, version, _ = kept
-    folder = settings.state.directory / "versions" / str(version.batch_seq)
+    folder = settings.state.directory / "versions" / str(version)
     if fault == "gone":
         shutil.rmtree(folder)
     elif fault == "damaged":

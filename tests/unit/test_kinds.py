@@ -126,8 +126,8 @@ def test_rows_of_a_new_kind_go_all_the_way(
         assert contents(shelves_of(recovered.model.parts)) == expected
         reader = open_reader()
         replica = replica_of(engine, reader)
-        assert contents(shelves_of(replica._model.parts)) == expected
-        assert slot(replica._model.items, f"i{turn}") >= 0
+        assert contents(shelves_of(replica.model.parts)) == expected
+        assert slot(replica.model.items, f"i{turn}") >= 0
         reader.close()
         digests.append(digest(store))
     assert len(set(digests)) == 4
@@ -154,7 +154,7 @@ def test_a_kind_that_is_not_served_is_in_no_scorer(monkeypatch: pytest.MonkeyPat
     fill(engine, [1], 5)
     engine.flush()
     fill(engine, [2], 6)
-    assert not contents(shelves_of(replica_of(engine, engine.store)._model.parts))
+    assert not contents(shelves_of(replica_of(engine, engine.store).model.parts))
 
 
 def test_lists_of_three_fields_survive_growing_and_moving() -> None:

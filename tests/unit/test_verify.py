@@ -25,7 +25,7 @@ from state.rocksdb.database import number_key, open_database
 from state.rocksdb.directory import Directory
 from state.rocksdb.versions import Versions
 from state.rocksdb.writer import RocksWriter
-from state.store import Commit
+from state.store import Commit, VersionId
 from stream.engine import BATCH
 from stream.lineage.bases import PASS
 from stream.lineage.identity import identity
@@ -255,6 +255,16 @@ def test_a_damaged_version_is_no_base_and_named(changed):
     assert f"{file.name} is not the file that was kept" in verdict.spans[-1]
 
 
+def test_an_imported_version_is_no_base(changed, tmp_path):
+    """Not even where it is the state of this very store: where it comes from is not known."""
+    versions = Versions(Directory(changed.settings.state.directory))
+    [version] = versions.all()
+    versions.export(version, tmp_path / "exported")
+    versions.adopt(tmp_path / "exported", lambda database: None)
+    versions.delete(version)
+    assert changed.verify().agrees is None
+
+
 def test_a_base_is_kept_now_and_then_and_old_ones_go_with_their_schedule(tmp_path):
     """What must be replayed stays bounded however long a learner runs."""
     place = Place(
@@ -264,7 +274,10 @@ def test_a_base_is_kept_now_and_then_and_old_ones_go_with_their_schedule(tmp_pat
     )
     place.publish(700)
     place.learn()
-    kept = sorted(int(path.name) for path in (place.settings.state.directory / "versions").iterdir())
+    kept = sorted(
+        VersionId.parse(path.name).batch_seq
+        for path in (place.settings.state.directory / "versions").iterdir()
+    )
     assert len(kept) == 2
     assert kept[1] - kept[0] >= 100
     assert place.schedule()[0][0] == kept[0] + 1

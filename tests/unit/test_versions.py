@@ -5,13 +5,22 @@ import json
 import shutil
 from contextlib import closing
 
+import numpy as np
 import pytest
 from pipeline import INTERACTIONS, Feed, event, in_directory, small_settings
 from typer.testing import CliRunner
 
 from livefactor.cli import app
-from state.errors import LivefactorError, StoreError, StoreMissingError, VersionMissingError
+from state.digest import digest
+from state.errors import (
+    LivefactorError,
+    StoreCorruptError,
+    StoreError,
+    StoreMissingError,
+    VersionMissingError,
+)
 from state.rocksdb.directory import Directory
+from state.rocksdb.reader import RocksReader
 from state.rocksdb.versions import Versions
 from state.rocksdb.writer import RocksWriter
 from stream.engine import Engine
@@ -53,10 +62,8 @@ def versions(settings):
 def run(settings):
     """Run a command; its standard output. What Livefactor raises on purpose is raised."""
 
-    def run(*arguments, exit_code=0):
-        result = CliRunner().invoke(
-            app, ["versions", *arguments, "--set", f"state.directory={settings.state.directory}"]
-        )
+    def run(*arguments, exit_code=0, directory=settings.state.directory):
+        result = CliRunner().invoke(app, ["versions", *arguments, "--set", f"state.directory={directory}"])
         if isinstance(result.exception, LivefactorError):
             raise result.exception
         assert result.exit_code == exit_code, result.output
@@ -152,3 +159,113 @@ def test_what_a_crash_left_is_cleared_when_a_learner_starts(settings, versions):
     RocksWriter(settings.state, identity(settings)).close()
     assert [str(version.id) for version in versions.all()] == NAMES
     assert len(list((settings.state.directory / "versions").iterdir())) == 3
+
+
+def test_what_moved_is_what_the_models_say(settings, run):
+    facts = json.loads(run("diff", NAMES[0], NAMES[2], "--json"))
+    assert (facts["before"], facts["after"], facts["events"]) == (NAMES[0], NAMES[2], 40)
+    assert (facts["users"], facts["items_compared"], facts["users_compared"]) == ([8, 8], 11, 8)
+    assert facts["moved"]["users"] > 0 < facts["moved"]["items"]
+    assert 0 < facts["top_k"]["shared"] <= 1
+    with closing(RocksWriter(settings.state, identity(settings))) as store:
+        model = Engine(settings, store).model
+    lengths = np.linalg.norm(model.items.vectors[: model.item_count].astype(np.float64), axis=1)
+    assert facts["norms"]["items"][1] == pytest.approx(lengths.mean())
+    lengths = np.linalg.norm(model.users.vectors[model.users.slots].astype(np.float64), axis=1)
+    assert facts["norms"]["users"][1] == pytest.approx(lengths.mean())
+    taste = facts["weights"]["taste"]["the last item"]
+    assert taste[1] == model.globals["weights"][2] != taste[0]
+    assert [each["scored"] for each in facts["metrics"]] == [
+        version["metrics"]["scored"] for version in json.loads(run("list", "--json"))[::2]
+    ]
+
+
+def test_nothing_moved_between_a_state_and_itself(run):
+    facts = json.loads(run("diff", NAMES[2], "--users", "3", "--k", "4", "--json"))
+    assert (facts["after"], facts["events"], facts["users_compared"]) == (None, 0, 3)
+    assert facts["moved"] == {"users": 0, "items": 0}
+    assert facts["top_k"] == {"k": 4, "shared": 1, "unchanged": 1}
+    assert facts["metrics"][0] == facts["metrics"][1]
+    lines = run("diff", NAMES[2]).splitlines()
+    assert "events: +0" in lines
+    assert "users\t8\t8" in lines
+
+
+def test_an_exported_version_is_imported_elsewhere(settings, versions, run, tmp_path):
+    exported, other = tmp_path / "exported" / "first", tmp_path / "other"
+    run("export", NAMES[0], str(exported))
+    versions.pin(versions.all()[0], pinned=True)
+    with pytest.raises(StoreError, match="exists: export to a directory that does not"):
+        run("export", NAMES[0], str(exported))
+    assert sorted(path.name for path in exported.parent.iterdir()) == ["first"]
+    elsewhere = in_directory(settings, other)
+    with closing(RocksWriter(elsewhere.state, identity(elsewhere))) as store:
+        begin(Engine(elsewhere, store), {}, "fingerprint", {}, LogIdentity())
+    for name in ("g0.2", "g0.3"):
+        said = run("import", str(exported), "--json", directory=other)
+        assert json.loads(said) == {"version": name, "pinned": True}
+    there = Versions(Directory(other))
+    first, second = there.all()
+    assert (first.parent, first.reason, first.imported) == ((0, 0), "imported g1.2: reason 0", True)
+    assert first.positions == versions.all()[0].positions
+    there.check(second)
+    with closing(RocksReader(other, there.database(second))) as reader:
+        assert digest(reader) == digest_of(settings, versions)
+    assert there.prune(1) is None, "they are not among the newest of this store"
+    there.pin(first, pinned=False)
+    assert there.prune(1) is None
+    assert there.all() == [second]
+
+
+def digest_of(settings, versions):
+    with closing(RocksReader(settings.state.directory, versions.database(versions.all()[0]))) as reader:
+        return digest(reader)
+
+
+def test_what_is_damaged_is_not_exported(settings, versions, run, tmp_path):
+    file = min(versions.database(versions.all()[0]).glob("*.sst"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.unlink()
+    file.write_bytes(content)
+    with pytest.raises(StoreCorruptError, match=f"{file} is not the file that was kept"):
+        run("export", NAMES[0], str(tmp_path / "exported"))
+    assert not (tmp_path / "exported").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("another directory", "is no exported version"),
+        ("no checksums", "is no exported version"),
+        ("a changed file", "CURRENT is not the file that was kept"),
+        ("one file more", "evil is not the file that was kept"),
+        ("another rank", "rank"),
+        ("another model", "model"),
+    ],
+)
+def test_what_does_not_fit_is_not_imported(settings, versions, run, tmp_path, fault, said):
+    exported = tmp_path / "exported"
+    run("export", NAMES[0], str(exported))
+    manifest = exported / "manifest.json"
+    other = settings
+    if fault == "another directory":
+        manifest.unlink()
+    elif fault == "no checksums":
+        facts = json.loads(manifest.read_text())
+        del facts["sha256"]
+        manifest.write_text(json.dumps(facts))
+    elif fault == "a changed file":
+        (exported / "database" / "CURRENT").write_text("../../etc")
+    elif fault == "one file more":
+        (exported / "database" / "evil").write_text("x")
+    elif fault == "another rank":
+        other = small_settings(learning={"rank": 5})
+    else:
+        other = small_settings(model={"name": "another"})
+    other = in_directory(other, tmp_path / "other")
+    with closing(RocksWriter(other.state, identity(other))) as store:
+        begin(Engine(other, store), {}, "fingerprint", {}, LogIdentity())
+    with pytest.raises(StoreError, match=said):
+        run("import", str(exported), directory=other.state.directory)
+    assert list((other.state.directory / "versions").glob("*")) == []

@@ -237,7 +237,7 @@ def test_a_version_is_a_store_that_later_writes_do_not_touch(config, writer):
     versions.check(version(1))
     keep(writer, version(1, "again"))
     assert versions.all() == [version(1, "again")]
-    assert [path.name for path in (config.directory / "versions").iterdir()] == ["1"]
+    assert [path.name for path in (config.directory / "versions").iterdir()] == ["g1.1"]
 
 
 def test_a_version_is_the_state_at_which_it_was_captured(config, writer):
@@ -327,10 +327,10 @@ def test_old_versions_go_and_an_unfinished_one_is_none(config, writer):
     assert versions.all() == []
     for batch_seq in (1, 2, 9, 10):
         keep_nothing(versions, version(batch_seq))
-    with pytest.raises(OSError, match="no room"):
+    with pytest.raises(StoreError, match="no room"):
         versions.capture(version(11), fail)
     (config.directory / "versions" / ".12").mkdir()
-    assert not (config.directory / "versions" / ".11").exists()
+    assert not (config.directory / "versions" / ".g1.11").exists()
     assert versions.all() == [version(n) for n in (1, 2, 9, 10)]
     assert versions.prune(4) is None
     assert versions.prune(2) == version(9)
