@@ -16,6 +16,10 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", metavar="FILE", help=f"Settings file (TOML). Also: {ENVIRONMENT_CONFIG}."),
 ]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+WaitOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, metavar="S", help="Seconds to wait for the answer.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."),

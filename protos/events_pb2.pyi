@@ -13,6 +13,7 @@ class CommandAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COMMAND_ACTION_FREEZE: _ClassVar[CommandAction]
     COMMAND_ACTION_RESUME: _ClassVar[CommandAction]
     COMMAND_ACTION_LEARN_MISSED: _ClassVar[CommandAction]
+    COMMAND_ACTION_ROLLBACK: _ClassVar[CommandAction]
 
 class DriftAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +32,7 @@ COMMAND_ACTION_UNSPECIFIED: CommandAction
 COMMAND_ACTION_FREEZE: CommandAction
 COMMAND_ACTION_RESUME: CommandAction
 COMMAND_ACTION_LEARN_MISSED: CommandAction
+COMMAND_ACTION_ROLLBACK: CommandAction
 DRIFT_ACTION_UNSPECIFIED: DriftAction
 DRIFT_ACTION_WARN: DriftAction
 DRIFT_ACTION_RETRAIN: DriftAction
@@ -96,18 +98,20 @@ class Position(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("command_id", "model", "action", "reason", "issued_ms")
+    __slots__ = ("command_id", "model", "action", "reason", "issued_ms", "version")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ISSUED_MS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     model: str
     action: CommandAction
     reason: str
     issued_ms: int
-    def __init__(self, command_id: _Optional[str] = ..., model: _Optional[str] = ..., action: _Optional[_Union[CommandAction, str]] = ..., reason: _Optional[str] = ..., issued_ms: _Optional[int] = ...) -> None: ...
+    version: str
+    def __init__(self, command_id: _Optional[str] = ..., model: _Optional[str] = ..., action: _Optional[_Union[CommandAction, str]] = ..., reason: _Optional[str] = ..., issued_ms: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
 class CommandResult(_message.Message):
     __slots__ = ("command_id", "model", "action", "applied", "message", "batch_seq", "frozen")

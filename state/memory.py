@@ -21,6 +21,8 @@ from state.store import (
     TopicPartition,
     Version,
     VersionId,
+    require_flushed,
+    successor,
 )
 
 
@@ -184,6 +186,12 @@ class MemoryStore(MemoryReader):
     def begin_keep(self, describe: Callable[[], Version]) -> "MemoryKeeping":
         """Start keeping the state as a version."""
         return MemoryKeeping(self, describe)
+
+    def begin_generation(self, predecessor: Head, version: VersionId) -> None:
+        """Become the next generation after `predecessor`."""
+        require_flushed(self._head, "memory")
+        self._journal, self._schedule, self._outbox, self._outbox_next = {}, {}, {}, 1
+        self._head = successor(predecessor, version, self._head.memo)
 
     def prune_versions(self, kept: int) -> None:
         """Forget all versions but the newest `kept`, and the schedule entries that only older ones needed.

@@ -9,10 +9,11 @@ dictionaries; `tests/contract/` holds both to the same behaviour.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from state.arrays import I64, U8
+from state.errors import StoreError
 
 ID_BYTES_MAX = 256
 """Longest id of a user or an item: the same in the log, in files of events and in requests."""
@@ -25,6 +26,9 @@ DRIFT_MEMO = "drift"
 
 DRIFT_EVENTS_MEMO = "drift_events"
 """Name of the memo with the latest drift events: a `DriftEvents`."""
+
+ROLLBACK_MEMO = "rollback"
+"""Name of the memo with the `Command` of a rollback that is to be carried out; empty if none is."""
 
 LOG_MEMO = "log"
 """Name of the memo that says which log offsets are of: a `stream.source.LogIdentity`."""
@@ -153,6 +157,27 @@ class Head:
     applied_through_ms: Mapping[TopicPartition, int]
 
 
+def successor(predecessor: Head, version: VersionId, memo: Mapping[str, bytes]) -> Head:
+    """The head of the generation after `predecessor`: see `Writer.begin_generation`."""
+    generation, batch_seq = predecessor.generation + 1, predecessor.batch_seq
+    return replace(
+        predecessor,
+        generation=generation,
+        flushed_through=batch_seq,
+        version=version,
+        memo=memo,
+    )
+
+
+def require_flushed(head: Head, place: object) -> None:
+    """Raises StoreError if rows are in the journal only."""
+    if head.flushed_through != head.batch_seq:
+        raise StoreError(
+            f"{place}: a generation cannot begin with rows that are not flushed (through micro-batch "
+            f"{head.flushed_through} of {head.batch_seq}): flush them first"
+        )
+
+
 class Flush(Protocol):
     """Dirty rows on their way to the row family, a slice at a time so that learning goes on between."""
 
@@ -261,6 +286,14 @@ class Writer(Reader, Protocol):
 
     def begin_keep(self, describe: Callable[[], Version]) -> Keeping:
         """Start keeping the state, immutable, as the version that `describe` names once it is captured."""
+        ...
+
+    def begin_generation(self, predecessor: Head, version: VersionId) -> None:
+        """Become the next generation after `predecessor`, and go on from there with the rows that are here.
+
+        They are those of `version` and must be flushed. Offsets, micro-batches and heartbeats are the
+        predecessor's; memos stay; schedule and outbox begin empty.
+        """
         ...
 
     def prune_versions(self, kept: int) -> None:

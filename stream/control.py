@@ -11,11 +11,12 @@ from protos.events_pb2 import (
     COMMAND_ACTION_FREEZE,
     COMMAND_ACTION_LEARN_MISSED,
     COMMAND_ACTION_RESUME,
+    COMMAND_ACTION_ROLLBACK,
     Command,
     CommandResult,
 )
 from state.errors import RowsExhaustedError
-from state.store import CONTROL_MEMO, OutboxRecord, TopicPartition
+from state.store import CONTROL_MEMO, ROLLBACK_MEMO, Head, OutboxRecord, TopicPartition, VersionId
 from stream.cloud_events import cloud_event
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
@@ -99,6 +100,12 @@ class Control:
         return cls(stored.get("frozen", False), stored.get("paused", ""), missed_from, seen_through)
 
 
+def rollback_in(head: Head) -> Command | None:
+    """The command of a rollback that is to be carried out, if one is."""
+    packed = head.memo.get(ROLLBACK_MEMO)
+    return Command.FromString(packed) if packed else None
+
+
 class ControlHandler:
     """Implements `stream.effects.Handler`. `state` is what commands and pauses have set."""
 
@@ -133,12 +140,15 @@ class ControlHandler:
         here, meant = self._here(), [each for each in commands if each.model == self._model]
         outcomes = carry_out(self.state, here, meant, freeze=self._freeze)
         answers = [
-            _answer(command, outcome, self._topics.drift, batch_seq)
+            answer(command, outcome, self._topics.drift, batch_seq)
             for command, outcome in zip(meant, outcomes, strict=True)
+            if not outcome.rollback
         ]
         state, there = (outcomes[-1].control, outcomes[-1].here) if outcomes else (self.state, here)
         rewind = there if there != here else {}
-        return Effects(outbox=(*answers, *letters), rewind=rewind) + self._set(state)
+        asked = [command for command, outcome in zip(meant, outcomes, strict=True) if outcome.rollback]
+        memo = {ROLLBACK_MEMO: asked[0].SerializeToString()} if asked else {}
+        return Effects(outbox=(*answers, *letters), memo=memo, rewind=rewind) + self._set(state)
 
     def pause(self, reason: str, here: Offsets) -> Effects:
         """Learn nothing more from `here` on for a reason, or learn again where it is empty."""
@@ -177,20 +187,29 @@ def parse(records: Records) -> tuple[list[Command], list[Rejected]]:
 
 
 class Outcome(NamedTuple):
-    """What comes of a command: the state, where interactions are read from then, and what to say of it."""
+    """What comes of a command: the state, where interactions are read from then, and what to say of it.
+
+    A `rollback` is carried out between two micro-batches, and answered then.
+    """
 
     control: Control
     here: Offsets
     applied: bool
     message: str
+    rollback: bool = False
 
 
 def carry_out(control: Control, here: Offsets, commands: Sequence[Command], *, freeze: bool) -> list[Outcome]:
     """Apply commands in turn, as interactions are read from `here`; `freeze` is that of the settings."""
-    outcomes = []
+    outcomes: list[Outcome] = []
     for command in commands:
-        outcomes.append(apply(control, here, command, freeze=freeze))
-        control, here = outcomes[-1].control, outcomes[-1].here
+        outcome = apply(control, here, command, freeze=freeze)
+        if outcome.rollback and any(earlier.rollback for earlier in outcomes):
+            outcome = Outcome(
+                control, here, False, "another rollback has been asked for: wait for its answer"
+            )
+        outcomes.append(outcome)
+        control, here = outcome.control, outcome.here
     return outcomes
 
 
@@ -201,6 +220,8 @@ def apply(control: Control, here: Offsets, command: Command, *, freeze: bool) ->
         return Outcome(control.stop(here, frozen=True), here, True, message)
     if command.action == COMMAND_ACTION_RESUME:
         return Outcome(control.resume(), here, True, "learning goes on")
+    if command.action == COMMAND_ACTION_ROLLBACK:
+        return _ask_for_rollback(control, here, command)
     if command.action != COMMAND_ACTION_LEARN_MISSED:
         message = f"action {command.action} is not known to this program: use a newer one"
         return Outcome(control, here, False, message)
@@ -211,7 +232,17 @@ def apply(control: Control, here: Offsets, command: Command, *, freeze: bool) ->
     return Outcome(resumed, there, True, f"learning goes on, from {control.missed(here):,} records ago")
 
 
-def _answer(command: Command, outcome: Outcome, topic: str, batch_seq: int) -> OutboxRecord:
+def _ask_for_rollback(control: Control, here: Offsets, command: Command) -> Outcome:
+    try:
+        version = VersionId.parse(command.version)
+    except ValueError:
+        message = f"{command.version!r} is no version: `livefactor versions list` shows which there are"
+        return Outcome(control, here, False, message)
+    return Outcome(control, here, True, f"going back to {version}", rollback=True)
+
+
+def answer(command: Command, outcome: Outcome, topic: str, batch_seq: int) -> OutboxRecord:
+    """For whoever sent a command: what came of it."""
     result = CommandResult(
         command_id=command.command_id,
         model=command.model,

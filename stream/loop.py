@@ -113,17 +113,22 @@ class Loop:
     def run(self, stop: Event, *, until_end: bool = False) -> None:
         """Learn until `stop` is set or, with `until_end`, until every partition has reached its present end.
 
-        Ends with everything committed, synced and flushed, and the outbox empty unless stopped.
+        Ends with everything committed, synced and flushed, and the outbox empty unless stopped. Ends also,
+        or does not begin, when a rollback is to be carried out.
 
         Raises TransactionOpenError if, with `until_end`, open transactions held back the rest of the log.
         """
-        if not self._start(stop):
+        if self._is_to_go_back or not self._start(stop):
             return
-        while not stop.is_set() and not (until_end and self._at_end()):
+        while not (stop.is_set() or self._is_to_go_back or (until_end and self._at_end())):
             self._turn(stop)
         self._finish(stop)
-        if until_end and not stop.is_set():
+        if until_end and not stop.is_set() and not self._is_to_go_back:
             self._require_end()
+
+    @property
+    def _is_to_go_back(self) -> bool:
+        return self.engine.rollback is not None
 
     def _start(self, stop: Event) -> bool:
         """Find the partitions, check that state and log fit, and take up reading; False if stopped before."""
@@ -134,7 +139,7 @@ class Loop:
         found = self._reach(stop, self._source.identity)
         if limits is None or found is None:
             return False
-        known = stored_log(self.engine)
+        known = stored_log(self._store.head())
         self._log = known.updated(found)
         if not self._accept_topic:
             known.require_same(found)
@@ -351,7 +356,7 @@ class Loop:
 
     def _finish(self, stop: Event) -> None:
         self.engine.flush()
-        while not stop.is_set() and self._store.outbox_count:
+        while not (stop.is_set() or self._is_to_go_back) and self._store.outbox_count:
             self._deliver()
             self._forget(self._sink.flush(OUTBOX_WAIT_MS))
         self._store.heartbeat(self._applied_through(()))

@@ -14,10 +14,12 @@ from state.rocksdb.directory import DirectoryLock
 from state.rocksdb.writer import Probe, RocksWriter, no_probe
 from stream.allocation import collect_seldom
 from stream.config import LearnerSettings
+from stream.control import rollback_in
 from stream.engine import Engine
 from stream.events import Records
 from stream.kafka import KafkaSink, KafkaSource
 from stream.lineage.identity import identity
+from stream.lineage.rollback import roll_back
 from stream.loop import Loop
 from stream.outgoing import Outgoing
 from stream.webhooks import WebhookSink
@@ -64,6 +66,25 @@ def run_learner(
         return
     if not standby:
         lock.acquire()
+    options = {"accept_partitions": accept_partitions, "accept_topic": accept_topic}
+    try:
+        while _learn(settings, lock, stop, probe, until_end=until_end, **options):
+            log.info("going on from another generation")
+    finally:
+        lock.release()
+
+
+def _learn(
+    settings: LearnerSettings,
+    lock: DirectoryLock,
+    stop: Event,
+    probe: Probe,
+    *,
+    until_end: bool,
+    accept_partitions: bool,
+    accept_topic: bool,
+) -> bool:
+    """Learn with one generation of the store; whether to go on, since a rollback has been dealt with."""
     store = RocksWriter(settings.state, identity(settings), lock=lock, tuning=settings.rocksdb, probe=probe)
     source = sink = None
     app_version = version("livefactor")
@@ -75,7 +96,7 @@ def run_learner(
             settings.topics.dlq,
             app_version,
         )
-        loop = Loop(
+        Loop(
             settings,
             source,
             sink,
@@ -83,8 +104,11 @@ def run_learner(
             accept_partitions=accept_partitions,
             accept_topic=accept_topic,
             app_version=app_version,
-        )
-        loop.run(stop, until_end=until_end)
+        ).run(stop, until_end=until_end)
+        if stop.is_set() or rollback_in(store.head()) is None:
+            return False
+        roll_back(settings, store, probe)
+        return True
     finally:
         for part in (source, sink, store):
             if part is not None:

@@ -9,22 +9,17 @@ import typer
 
 from livefactor.commands.state import reader_of
 from livefactor.console import print_facts
-from livefactor.options import ConfigOption, JsonOption, SetOption, settings_of
+from livefactor.options import ConfigOption, JsonOption, ReasonOption, SetOption, WaitOption, settings_of
 from livefactor.settings import Settings
 from state.errors import LivefactorError
 
 if TYPE_CHECKING:
-    from protos.events_pb2 import CommandResult
+    from protos.events_pb2 import Command, CommandResult
     from stream.kafka import KafkaSource
 
 FLUSH_TIMEOUT_MS = 10_000
 
 app = typer.Typer(help="Orders to the learner: freeze, resume, status.", no_args_is_help=True)
-
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
-WaitOption = Annotated[
-    float, typer.Option("--timeout", min=0.1, metavar="S", help="Seconds to wait for the answer.")
-]
 
 
 class CommandUnansweredError(LivefactorError):
@@ -40,9 +35,10 @@ def freeze(
     overrides: SetOption = None,
 ) -> None:
     """Go on consuming and measuring, but learn nothing, until `resume`. Survives restarts."""
-    from protos.events_pb2 import COMMAND_ACTION_FREEZE
+    from protos.events_pb2 import COMMAND_ACTION_FREEZE, Command
 
-    _order(settings_of(config, overrides), COMMAND_ACTION_FREEZE, reason, timeout_s, as_json)
+    command = Command(action=COMMAND_ACTION_FREEZE, reason=reason)
+    order(settings_of(config, overrides), command, timeout_s, as_json)
 
 
 @app.command()
@@ -57,10 +53,10 @@ def resume(
     overrides: SetOption = None,
 ) -> None:
     """Learn again after `freeze`, or after a drift event paused learning."""
-    from protos.events_pb2 import COMMAND_ACTION_LEARN_MISSED, COMMAND_ACTION_RESUME
+    from protos.events_pb2 import COMMAND_ACTION_LEARN_MISSED, COMMAND_ACTION_RESUME, Command
 
     action = COMMAND_ACTION_LEARN_MISSED if learn_missed else COMMAND_ACTION_RESUME
-    _order(settings_of(config, overrides), action, reason, timeout_s, as_json)
+    order(settings_of(config, overrides), Command(action=action, reason=reason), timeout_s, as_json)
 
 
 @app.command()
@@ -87,8 +83,9 @@ def status(as_json: JsonOption = False, config: ConfigOption = None, overrides: 
     print_facts(facts, as_json)
 
 
-def _order(settings: Settings, action: int, reason: str, timeout_s: float, as_json: bool) -> None:
-    result = send(settings, action, reason, timeout_s)
+def order(settings: Settings, command: "Command", timeout_s: float, as_json: bool) -> None:
+    """Have the learner carry out a command, and print its answer. Exit code 1 where it could not."""
+    result = send(settings, command, timeout_s)
     facts = {
         "applied": result.applied,
         "message": result.message,
@@ -101,8 +98,8 @@ def _order(settings: Settings, action: int, reason: str, timeout_s: float, as_js
         raise typer.Exit(1)
 
 
-def send(settings: Settings, action: int, reason: str, timeout_s: float) -> "CommandResult":
-    """Publish a command and wait for the learner's answer.
+def send(settings: Settings, command: "Command", timeout_s: float) -> "CommandResult":
+    """Publish a command, with an id of its own, and wait for the learner's answer.
 
     1. Find the present end of the topic of answers.
     2. Publish the command, and see it acknowledged.
@@ -110,17 +107,11 @@ def send(settings: Settings, action: int, reason: str, timeout_s: float) -> "Com
 
     Raises CommandUnansweredError when none comes in time.
     """
-    from protos.events_pb2 import Command
     from stream.kafka import KafkaPublisher, KafkaSource, require_broker
 
     topics, model = settings.topics, settings.model.name
-    command = Command(
-        command_id=str(uuid.uuid4()),
-        model=model,
-        action=action,  # type: ignore[arg-type]
-        reason=reason,
-        issued_ms=time.time_ns() // 1_000_000,
-    )
+    command.command_id, command.model = str(uuid.uuid4()), model
+    command.issued_ms = time.time_ns() // 1_000_000
     require_broker(settings.kafka)
     with closing(KafkaSource(settings.kafka, "livefactor.control", (topics.drift,))) as source:
         limits = source.limits(source.partitions())

@@ -9,18 +9,25 @@ import typer
 
 from livefactor.commands.state import position_fields, reader_of
 from livefactor.console import note, print_facts, print_fields, print_json, print_table, when
-from livefactor.options import ConfigOption, CutoffOption, JsonOption, SetOption, settings_of
-from livefactor.settings import Settings
+from livefactor.options import (
+    ConfigOption,
+    CutoffOption,
+    JsonOption,
+    ReasonOption,
+    SetOption,
+    WaitOption,
+    settings_of,
+)
 
 if TYPE_CHECKING:
-    from state.rocksdb.reader import RocksReader
     from state.rocksdb.versions import Versions
-    from state.store import Version
+    from state.store import Version, VersionId
 
 COLUMNS = ("version", "kept", "reason", "parent", "pinned", "size", "measured")
 
 app = typer.Typer(
-    help="The states that are kept: list, show, diff, pin, delete, export, import.", no_args_is_help=True
+    help="The states that are kept: list, show, diff, pin, rollback, delete, export, import.",
+    no_args_is_help=True,
 )
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="Its name, such as g1.500.")]
@@ -136,6 +143,7 @@ def diff(
     from livefactor.version_diff import diff as compare
     from livefactor.version_diff import load
     from state.rocksdb.reader import RocksReader
+    from stream.lineage.bases import metrics_of
 
     settings = settings_of(config, overrides)
     directory = settings.state.directory
@@ -147,11 +155,31 @@ def diff(
         closing(RocksReader(directory, None if after is None else versions.database(after))) as later,
     ):
         moved = compare(load(settings, earlier), load(settings, later), users, k)
-        measured = before.metrics, _metrics_of(settings, later) if after is None else after.metrics
+        measured = before.metrics, metrics_of(settings, later.head()) if after is None else after.metrics
     if as_json:
         print_json({"before": name, "after": other, **moved, "metrics": measured})
     else:
         _print_diff(moved, measured)
+
+
+@app.command()
+def rollback(
+    name: VersionArgument,
+    reason: ReasonOption = "",
+    timeout_s: WaitOption = 120.0,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Go on from a version, as if nothing had been learnt since; the running learner does it.
+
+    Events up to now are not learnt again, and a pause ends. What is left is kept as a version itself.
+    """
+    from livefactor.commands.control import order
+    from protos.events_pb2 import COMMAND_ACTION_ROLLBACK, Command
+
+    command = Command(action=COMMAND_ACTION_ROLLBACK, reason=reason, version=str(_parse(name)))
+    order(settings_of(config, overrides), command, timeout_s, as_json)
 
 
 @app.command()
@@ -199,16 +227,6 @@ def import_version(
     print_facts(facts, as_json)
 
 
-def _metrics_of(settings: Settings, reader: "RocksReader") -> Mapping[str, Any]:
-    """What was measured in the last window of the live state."""
-    from state.store import PREQUENTIAL_MEMO
-    from stream.evaluation.prequential import Prequential
-
-    prequential = Prequential(settings.prequential, settings.learning, blends=settings.blends)
-    prequential.restore(reader.head().memo.get(PREQUENTIAL_MEMO, b"{}"))
-    return prequential.latest()
-
-
 def _print_diff(moved: dict[str, Any], measured: Sequence[Mapping[str, Any]]) -> None:
     top_k = moved["top_k"]
     print_fields(
@@ -254,16 +272,19 @@ def _versions(directory: Path) -> "Versions":
 
 
 def _find(versions: "Versions", name: str) -> "Version":
+    return versions.find(_parse(name))
+
+
+def _parse(name: str) -> "VersionId":
     from state.store import VersionId
 
     try:
-        version_id = VersionId.parse(name)
+        return VersionId.parse(name)
     except ValueError:
         raise typer.BadParameter(
             f"{name!r}: a version has a name such as g1.500; `livefactor versions list` shows them",
             param_hint="VERSION",
         ) from None
-    return versions.find(version_id)
 
 
 def _fields(version: "Version", versions: "Versions") -> dict[str, Any]:

@@ -57,6 +57,11 @@ _NEW_HEAD: Mapping[str, Any] = {
 }
 
 
+def pack_flushed(through: int) -> bytes:
+    """What stands under `FLUSHED_KEY`."""
+    return struct.pack("<q", through)
+
+
 def number_key(number: int) -> bytes:
     """A key that sorts as its number."""
     return struct.pack(">Q", number)

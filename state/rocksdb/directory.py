@@ -61,12 +61,35 @@ class Directory:
         write_atomically(self.pointer, database.name.encode() + b"\n")
 
     def adopt(self, database: Path) -> Path:
-        """Copy a database in as the next generation and make it the current one; where it is."""
-        numbers = [int(path.name.removeprefix("generation-")) for path in self.path.glob("generation-[0-9]*")]
-        target = self.generation(max(numbers, default=0) + 1)
-        shutil.copytree(database, target)
+        """Copy a database in as the next generation and make it the current one; where it is.
+
+        Files that RocksDB never writes to again are linked, where they lie on the same file system.
+        """
+        target = self._next_generation()
+        shutil.copytree(database, target, copy_function=_link_or_copy)
         self.point_to(target)
         return target
+
+    def succeed(self, database: Path) -> None:
+        """Move a database in as the next generation and make it the current one."""
+        target = self._next_generation()
+        database.rename(target)
+        sync_folder(self.path)
+        self.point_to(target)
+        sync_folder(self.path)
+
+    def delete_others(self, current: Path) -> None:
+        """Delete databases of other generations than the current one."""
+        others = [path for path in self._generations() if path != current]
+        for path in others if current.exists() else []:
+            shutil.rmtree(path)
+
+    def _generations(self) -> list[Path]:
+        return list(self.path.glob("generation-[0-9]*"))
+
+    def _next_generation(self) -> Path:
+        numbers = [int(path.name.removeprefix("generation-")) for path in self._generations()]
+        return self.generation(max(numbers, default=0) + 1)
 
     def empty_staging(self) -> Path:
         """An empty place on the database's file system."""
@@ -137,6 +160,27 @@ def unusable(directory: Path, error: OSError) -> StoreError:
         f"{directory} cannot be used as `state.directory` ({error.strerror}: {error.filename}): "
         "make it a directory that this user can write, or set another `state.directory`"
     )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link an SST file, which is never written to again; copy others."""
+    if source.endswith(".sst"):
+        try:
+            os.link(source, target)
+        except OSError:
+            pass
+        else:
+            return
+    shutil.copyfile(source, target)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,6 +1,5 @@
 """A flush: changed rows become one sorted file that RocksDB takes over whole."""
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from rocksdict import SstFileWriter
 from state.arrays import I32, I64, U8, U64
 from state.codec import INDEX_PREFIX_BYTES, index_keys, row_ids
 from state.kernels import hash_spans
-from state.rocksdb.database import FLUSHED_KEY, named_error, row_options, row_prefix
+from state.rocksdb.database import FLUSHED_KEY, named_error, pack_flushed, row_options, row_prefix
 from state.store import Rows
 
 
@@ -54,7 +53,7 @@ class RocksFlush:
         self._journal_bytes = owner.journal_bytes
         self._sst = SstFileWriter(row_options())
         self._sst.open(str(file))
-        self._sst[FLUSHED_KEY] = struct.pack("<q", through)
+        self._sst[FLUSHED_KEY] = pack_flushed(through)
         blocks = sorted((block for block in rows if len(block)), key=lambda block: block.kind)
         indexed = [_index_pairs(block, first_new[block.kind]) for block in blocks if block.kind in first_new]
         self._pending = [*indexed, *map(_row_pairs, blocks)]

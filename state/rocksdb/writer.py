@@ -22,17 +22,29 @@ from state.config import StateConfig
 from state.errors import StoreError, StoreMissingError
 from state.identity import mismatches
 from state.rocksdb.database import (
+    FLUSHED_KEY,
     RocksView,
     named_error,
     number_key,
     open_database,
+    pack_flushed,
     pack_outbox,
 )
 from state.rocksdb.directory import Directory, DirectoryLock
 from state.rocksdb.flush import RocksFlush
 from state.rocksdb.keeping import RocksKeeping
 from state.rocksdb.versions import Versions
-from state.store import Commit, Head, JournalEntry, Rows, TopicPartition, Version, VersionId
+from state.store import (
+    Commit,
+    Head,
+    JournalEntry,
+    Rows,
+    TopicPartition,
+    Version,
+    VersionId,
+    require_flushed,
+    successor,
+)
 
 BOTTOM_LEVEL = 6
 MERGED_FROM = 16
@@ -40,6 +52,9 @@ MERGED_FROM = 16
 
 SMALL_BYTES = 4 << 20
 """... if they are smaller than this on average: others come from long runs, and would take long."""
+
+LAST_KEY = number_key((1 << 64) - 1)
+"""Behind the key of every number that is given."""
 
 Probe = Callable[[str], None]
 """Called at each named point of a durable step; crash tests end the process there."""
@@ -64,21 +79,21 @@ class RocksWriter(RocksView):
         """Open the store under `config.directory`, creating it if there is none.
 
         `identity`: model, rank, algorithm, feedback and other facts that the rows depend on; a store of
-        another identity is refused with the error that names the difference. `lock`: already acquired, or
-        None to acquire it here.
+        another identity is refused with the error that names the difference. `lock`: acquired already, and
+        released by whoever did; None to acquire it here.
         """
         self._config, self._probe = config, probe
         self._directory = Directory(config.directory)
         self._versions = Versions(self._directory)
         self._aside = ThreadPoolExecutor(1, "version")
-        self._lock = lock or DirectoryLock(config.directory)
-        if lock is None:
+        self._lock = None if lock else DirectoryLock(config.directory)
+        if self._lock:
             self._lock.acquire()
         try:
             path = self._prepare()
             super().__init__(open_database(path, AccessType.read_write(), tuning), path)
         except BaseException:
-            self._lock.release()
+            self._let_go()
             raise
         self._families: dict[str, Any] = {
             name: self._database.get_column_family_handle(name) for name in ("journal", "schedule", "outbox")
@@ -126,9 +141,11 @@ class RocksWriter(RocksView):
         self._staging = self._directory.empty_staging()
         self._versions.clear_unfinished()
         try:
-            return self._directory.database()
+            database = self._directory.database()
         except StoreMissingError:
             return self._directory.generation(1)
+        self._directory.delete_others(database)
+        return database
 
     def _check_identity(self, identity: Mapping[str, Any]) -> None:
         stored = self.identity()
@@ -215,7 +232,7 @@ class RocksWriter(RocksView):
         applied = {**self._head.applied_through_ms, **applied_through_ms}
         self._head = replace(self._head, applied_through_ms=applied)
         batch = WriteBatch(raw_mode=True)
-        batch.put(b"applied", orjson.dumps([[t, p, ms] for (t, p), ms in applied.items()]))
+        batch.put(b"applied", _pack_applied(self._head))
         self._write(batch)
         self._sync_when_due()
 
@@ -283,6 +300,21 @@ class RocksWriter(RocksView):
         batch.put(b"head", _pack_head(self._head))
         self._write(batch)
 
+    def begin_generation(self, predecessor: Head, version: VersionId) -> None:
+        """Become the next generation after `predecessor`."""
+        require_flushed(self._head, self.path)
+        head = successor(predecessor, version, self._head.memo)
+        batch = WriteBatch(raw_mode=True)
+        for family in self._families.values():
+            batch.delete_range(number_key(0), LAST_KEY, family)
+        # The only write to this family that is no flush: it says the same as the last one, by another number.
+        rows = self._database.get_column_family_handle("rows")
+        batch.put(FLUSHED_KEY, pack_flushed(head.flushed_through), rows)
+        batch.put(b"applied", _pack_applied(head))
+        batch.put(b"head", _pack_head(head))
+        self._write(batch)
+        self._restore()
+
     def prune_versions(self, kept: int) -> None:
         """Delete all versions but the newest `kept` and the pinned, and schedule entries before those."""
         self._probe("before_prune")
@@ -295,11 +327,15 @@ class RocksWriter(RocksView):
             self._write(batch)
 
     def close(self) -> None:
-        """Let go of the database and of the directory."""
+        """Let go of the database, and of the directory unless somebody else has locked it."""
         self._aside.shutdown()
         self._families.clear()
         self._release()
-        self._lock.release()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock:
+            self._lock.release()
 
     def _write(self, batch: WriteBatch) -> None:
         try:
@@ -311,6 +347,10 @@ class RocksWriter(RocksView):
         due = self._synced + self._config.sync_interval_ms / 1000
         if self._config.sync == "always" or (self._config.sync == "interval" and time.monotonic() >= due):
             self.sync()
+
+
+def _pack_applied(head: Head) -> bytes:
+    return orjson.dumps([[t, p, ms] for (t, p), ms in head.applied_through_ms.items()])
 
 
 def _pack_head(head: Head) -> bytes:

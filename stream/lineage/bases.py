@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from state.store import (
     FINGERPRINT_MEMO,
     LOG_MEMO,
+    PREQUENTIAL_MEMO,
     SCORING_MEMO,
     Commit,
+    Head,
     Keeping,
     TopicPartition,
     Version,
     VersionId,
 )
+from stream.config import LearnerSettings
 from stream.engine import Engine
+from stream.evaluation.prequential import Prequential
 from stream.lineage.fingerprint import learnt_settings
 from stream.source import LogIdentity
 
@@ -33,16 +37,19 @@ def begin(
 ) -> None:
     """Record the beginning of a run in the schedule.
 
-    1. If the last run had another fingerprint or log, keep the state as a version: the new base.
+    1. If the last run had another fingerprint or log, or the state comes from another generation, keep it as
+       a version: the new base.
     2. Commit a schedule entry with the fingerprint, the log and the offsets from which this run reads; every
        global array, so that the journal of a new store lacks none; and what scorers must know.
     """
-    previous, changes = last_fingerprint(engine), stored_log(engine).changes(log)
-    if previous not in (None, fingerprint):
+    head = engine.store.head()
+    previous, changes = last_fingerprint(head), stored_log(head).changes(log)
+    if head.version.generation != head.generation:
+        keep_version(engine, f"rolled back to {head.version}")
+    elif previous not in (None, fingerprint):
         keep_version(engine, "fingerprint changed")
     elif changes:
         keep_version(engine, "log changed")
-    head = engine.store.head()
     anew = "" in changes or engine.settings.topics.interactions in changes
     engine.store.commit(
         Commit(
@@ -86,7 +93,7 @@ def keep_version(engine: Engine, reason: str) -> None:
 
 def begin_version(engine: Engine, reason: str) -> Keeping:
     """Start keeping the state; `advance_version` goes on with it."""
-    return engine.store.begin_keep(lambda: _version(engine, reason))
+    return engine.store.begin_keep(lambda: version_of(engine.settings, engine.store.head(), reason))
 
 
 def advance_version(engine: Engine, keeping: Keeping, *, wait: bool = False) -> bool:
@@ -97,31 +104,37 @@ def advance_version(engine: Engine, keeping: Keeping, *, wait: bool = False) -> 
     return True
 
 
-def _version(engine: Engine, reason: str) -> Version:
+def version_of(settings: LearnerSettings, head: Head, reason: str) -> Version:
     """The present state as one."""
-    head = engine.store.head()
     return Version(
         VersionId(head.generation, head.batch_seq),
         head.version,
         reason,
         time.time_ns() // 1_000_000,
-        last_fingerprint(engine),
+        last_fingerprint(head),
         head.offsets,
-        learnt_settings(engine.settings),
-        engine.prequential.latest(),
+        learnt_settings(settings),
+        metrics_of(settings, head),
     )
+
+
+def metrics_of(settings: LearnerSettings, head: Head) -> Mapping[str, object]:
+    """What was measured in the last window."""
+    prequential = Prequential(settings.prequential, settings.learning, blends=settings.blends)
+    prequential.restore(head.memo.get(PREQUENTIAL_MEMO, b"{}"))
+    return prequential.latest()
 
 
 def _triples(positions: Mapping[TopicPartition, int]) -> list[tuple[str, int, int]]:
     return [(topic, partition, offset) for (topic, partition), offset in sorted(positions.items())]
 
 
-def stored_log(engine: Engine) -> LogIdentity:
+def stored_log(head: Head) -> LogIdentity:
     """Which log the offsets are of; a store that knows nothing of it takes any."""
-    return LogIdentity.restore(engine.store.head().memo.get(LOG_MEMO, b""))
+    return LogIdentity.restore(head.memo.get(LOG_MEMO, b""))
 
 
-def last_fingerprint(engine: Engine) -> str | None:
+def last_fingerprint(head: Head) -> str | None:
     """What the last run was made with; None in a new store."""
-    memo = engine.store.head().memo.get(FINGERPRINT_MEMO)
+    memo = head.memo.get(FINGERPRINT_MEMO)
     return memo.decode() if memo else None

@@ -66,7 +66,7 @@ def verify(
     try:
         schedule = list(reader.schedule())
         expected = digest(reader)
-        base, spans = _choose_base(settings, versions, schedule, source)
+        base, spans = _choose_base(settings, versions, reader.head().generation, schedule, source)
         if base is None:
             return Verdict(None, expected, None, 0, None, spans)
         after = [(seq, entry) for seq, entry in schedule if seq > base.batch_seq]
@@ -79,6 +79,7 @@ def verify(
 def _choose_base(
     settings: LearnerSettings,
     versions: Versions,
+    generation: int,
     schedule: list[tuple[int, Mapping[str, Any]]],
     source: Source,
 ) -> tuple[Base | None, tuple[str, ...]]:
@@ -97,7 +98,7 @@ def _choose_base(
 
     foreign = {seq: difference(entry["fingerprint"], _log(entry)) for seq, entry in starts.items()}
     spans: list[str] = []
-    for base in _bases(versions, starts):
+    for base in _bases(versions, generation, starts):
         later = [seq for seq, words in foreign.items() if words and seq > base.batch_seq]
         going_on = "" if base.batch_seq + 1 in starts else difference(base.fingerprint, base.log)
         positions = _lowest_positions(base, schedule)
@@ -142,11 +143,11 @@ def _name(partition: TopicPartition) -> str:
     return f"{partition.topic} [{partition.partition}]"
 
 
-def _bases(versions: Versions, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[Base]:
-    """The empty state, then every version, oldest first."""
+def _bases(versions: Versions, generation: int, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[Base]:
+    """The empty state, then every version of this generation, oldest first."""
     if 1 in starts:
         yield Base(0, _positions(starts[1]["positions"]), starts[1]["fingerprint"], _log(starts[1]), None)
-    for version in (each for each in versions.all() if not each.imported):
+    for version in (each for each in versions.all() if each.id.generation == generation):
         batch_seq = version.id.batch_seq
         began = max((seq for seq in starts if seq <= batch_seq), default=None)
         log = LogIdentity() if began is None else _log(starts[began])

@@ -2,13 +2,17 @@
 one is in a directory."""
 
 import threading
+from contextlib import closing
 
 from memory_log import MemoryLog, MemorySink, MemorySource
 from pipeline import CONTROL, DLQ, DRIFT, INTERACTIONS, command, event, in_directory, small_settings
 
+from protos.events_pb2 import COMMAND_ACTION_ROLLBACK, CommandResult
 from state.memory import MemoryStore
-from state.rocksdb.writer import RocksWriter
+from state.rocksdb.reader import RocksReader
+from state.rocksdb.writer import RocksWriter, no_probe
 from stream.lineage.identity import identity
+from stream.lineage.rollback import roll_back
 from stream.lineage.verify import verify
 from stream.loop import Loop
 
@@ -47,7 +51,17 @@ class LastingLearner(Learner):
     def __init__(self, directory, **sections):
         super().__init__(**sections)
         self.settings = in_directory(self.settings, directory / "state")
-        self.directory, self.verified = directory, 0
+        self.directory, self.verified, self.probe = directory, 0, no_probe
+
+    def roll_back(self, version, command_id="c1"):
+        """Ask for it, and learn up to where it is carried out; the answer, which is on its way then."""
+        self.log.append(CONTROL, 0, command(COMMAND_ACTION_ROLLBACK, command_id, version=str(version)), b"k")
+        self.learn()
+        with closing(RocksWriter(self.settings.state, identity(self.settings))) as store:
+            roll_back(self.settings, store, self.probe)
+        with closing(RocksReader(self.settings.state.directory)) as reader:
+            *_, (_, last) = reader.outbox()
+        return CommandResult.FromString(last.value)
 
     def learn(self, turns=None, **options):
         """The engine after a run to the present end, or after so many turns and nothing else: a kill."""

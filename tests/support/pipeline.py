@@ -54,9 +54,9 @@ def batch(*events: bytes) -> bytes:
     return InteractionBatch(interactions=map(Interaction.FromString, events)).SerializeToString()
 
 
-def command(action: int, command_id: str = "c1", model: str = "default") -> bytes:
+def command(action: int, command_id: str = "c1", model: str = "default", **fields: Any) -> bytes:
     """A Command on the wire."""
-    return Command(command_id=command_id, model=model, action=action).SerializeToString()
+    return Command(command_id=command_id, model=model, action=action, **fields).SerializeToString()
 
 
 @dataclass

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 from state.codec import EVENT_IDS, FORMAT, GLOBAL, ITEM, USER, single_rows
 from state.digest import digest
 from state.errors import StoreError
-from state.store import Commit, Flush, OutboxRecord, Rows, TopicPartition, Version, VersionId
+from state.store import Commit, Flush, Head, OutboxRecord, Rows, TopicPartition, Version, VersionId
 
 P0, P1 = TopicPartition("interactions", 0), TopicPartition("interactions", 1)
+LETTER = OutboxRecord("t", None, b"letter")
 
 
 @dataclass
@@ -428,6 +430,27 @@ def check_checkpoint(ground: Ground) -> None:
         assert str(view.head().version) == "g1.1"
         assert digest(view) == before
         assert view.head().batch_seq == 1
+
+
+def check_a_generation_begins_with_the_rows_that_are_there(ground: Ground) -> None:
+    """It stands where its predecessor does, and has nothing of its own past but rows and memos."""
+    row, store = users(u0=b"a"), ground.store
+    commit(store, row, offsets={P0: 3}, schedule={"n": 1}, memo={"m": b"1"}, outbox=(LETTER,))
+    predecessor = Head(4, 70, 60, VersionId(4, 50), {P1: 9}, {"m": b"2"}, {P1: 1_000})
+    with pytest.raises(StoreError, match="flush them first"):
+        store.begin_generation(predecessor, VersionId(3, 1))
+    flush(store, row, first_new={USER: 0})
+    store.begin_generation(predecessor, VersionId(3, 1))
+    assert store.head() == Head(5, 70, 70, VersionId(3, 1), {P1: 9}, {"m": b"1"}, {P1: 1_000})
+    assert (store.journal_bytes, store.outbox_bytes, store.outbox_count) == (0, 0, 0)
+    assert commit(store, users(u1=b"b"), schedule={"n": 2}, outbox=(LETTER,)) == 71
+    for view in every_view(ground):
+        assert scanned(view, USER) == content(row)
+        assert view.lookup(USER, [b"u0"]).tolist() == [0]
+        assert [seq for seq, _ in journal(view)] == []
+        assert [seq for seq, _ in journal(view, 70)] == [71]
+        assert list(view.schedule()) == [(71, {"n": 2})]
+        assert list(view.outbox()) == [(1, LETTER)]
 
 
 def check_reading_leaves_no_trace(ground: Ground) -> None:

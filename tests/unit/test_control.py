@@ -6,10 +6,11 @@ from protos.events_pb2 import (
     COMMAND_ACTION_FREEZE,
     COMMAND_ACTION_LEARN_MISSED,
     COMMAND_ACTION_RESUME,
+    COMMAND_ACTION_ROLLBACK,
     Command,
     CommandResult,
 )
-from state.store import CONTROL_MEMO
+from state.store import CONTROL_MEMO, ROLLBACK_MEMO
 from stream.control import COMMAND_BYTES_MAX, Control, ControlHandler, parse
 
 
@@ -109,3 +110,13 @@ def test_the_state_of_control_is_stored():
         assert Control.restore(control.pack()) == control
     assert Control.restore(b"") == Control()
     assert Control.restore(b'{"frozen":true}') == Control(frozen=True)
+
+
+def test_of_two_rollbacks_the_first_is_asked_for_and_the_second_refused():
+    first, second = (command(COMMAND_ACTION_ROLLBACK, name, version="g1.5") for name in ("a", "b"))
+    state, effects = effects_of(Control(frozen=True), first, command(COMMAND_ACTION_RESUME, "r"), second)
+    assert Command.FromString(effects.memo[ROLLBACK_MEMO]).command_id == "a"
+    answers = [CommandResult.FromString(answer.value) for answer in effects.outbox]
+    assert [(answer.command_id, answer.applied) for answer in answers] == [("r", True), ("b", False)]
+    assert "wait for its answer" in answers[1].message
+    assert state == Control()

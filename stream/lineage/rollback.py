@@ -1,0 +1,162 @@
+"""Rollback: the rows of a version go on as a new generation of the store.
+
+It is asked for by a command, which the micro-batch that read it left in a memo, and is carried out between
+two lives of the learner:
+
+    1. keep the present state as a version, so that one can go back from where one went back
+    2. beside the store, make a database from that of the version, with what must not be forgotten
+    3. move it in as the next generation, and point to it
+
+A crash before the last step leaves the store as it was, and the memo: the next learner begins again. What
+cannot be done is answered, and the store goes on as it was.
+"""
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import structlog
+
+from protos.events_pb2 import Command
+from state import kinds
+from state.errors import LivefactorError, VersionMissingError
+from state.event_ids import EventIds
+from state.rocksdb.database import named_error
+from state.rocksdb.directory import Directory
+from state.rocksdb.versions import Versions
+from state.rocksdb.writer import Probe, RocksWriter
+from state.store import (
+    CONTROL_MEMO,
+    DRIFT_EVENTS_MEMO,
+    LOG_MEMO,
+    ROLLBACK_MEMO,
+    Commit,
+    Reader,
+    Rows,
+    Version,
+    VersionId,
+    Writer,
+)
+from stream.config import LearnerSettings
+from stream.control import Control, Outcome, answer, offsets_in, rollback_in
+from stream.engine import Engine
+from stream.lineage.bases import PASS, version_of
+from stream.lineage.identity import identity
+
+ROLLBACK = "rollback"
+"""Kind of the schedule entry that begins a generation."""
+
+ASIDE = "successor"
+"""Where, in the store's directory, the next generation is made."""
+
+log = structlog.get_logger("livefactor.learner")
+
+
+def roll_back(settings: LearnerSettings, store: Writer, probe: Probe) -> None:
+    """Carry out the rollback that the store's head asks for, or answer why that cannot be done.
+
+    The directory has another generation then, or the store another head.
+    """
+    command = rollback_in(store.head())
+    assert command is not None
+    log.info("rolling back", version=command.version, reason=command.reason)
+    aside = settings.state.directory / ASIDE
+    try:
+        _make_generation(settings, store, command, aside, probe)
+    except (LivefactorError, OSError) as error:
+        problem = str(named_error(error, aside)) if isinstance(error, OSError) else str(error)
+        log.warning("not rolled back", problem=problem)
+        _abandon(settings, store, command, problem)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _make_generation(
+    settings: LearnerSettings, store: Writer, command: Command, aside: Path, probe: Probe
+) -> None:
+    directory = Directory(settings.state.directory)
+    versions = Versions(directory)
+    version = _find(versions, VersionId.parse(command.version))
+    head = store.head()
+    store.begin_keep(lambda: version_of(settings, head, f"before going back to {version.id}")).advance(
+        wait=True
+    )
+    probe("rollback_before_copy")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    database = Directory(aside).adopt(versions.database(version))
+    probe("rollback_after_copy")
+    there = settings.model_copy(
+        update={"state": settings.state.model_copy(update={"directory": aside, "sync": "never"})}
+    )
+    with closing(RocksWriter(there.state, identity(there), tuning=there.rocksdb)) as successor:
+        Engine(there, successor).flush()
+        successor.begin_generation(store.head(), version.id)
+        successor.commit(_carried_over(settings, store, command))
+        successor.sync()
+    probe("rollback_before_switch")
+    directory.succeed(database)
+    probe("rollback_after_switch")
+
+
+def _find(versions: Versions, wanted: VersionId) -> Version:
+    """The version, whole. Raises StoreError where it is not, with the next older one."""
+    version = versions.find(wanted)
+    try:
+        versions.check(version)
+    except LivefactorError as error:
+        older = [each.id for each in versions.all() if each.id.batch_seq < wanted.batch_seq]
+        advice = f"; the next older version is {older[-1]}" if older else ""
+        raise VersionMissingError(f"{error}{advice}") from error
+    return version
+
+
+def _carried_over(settings: LearnerSettings, store: Writer, command: Command) -> Commit:
+    """What must not be forgotten: ids of events, what commands have set, drift events, and the outbox.
+
+    What was measured of the model that is left, and the evidence against it, stays behind.
+    """
+    head = store.head()
+    control = Control.restore(head.memo.get(CONTROL_MEMO, b"")).unpause()
+    memo = {name: head.memo[name] for name in (DRIFT_EVENTS_MEMO, LOG_MEMO) if name in head.memo}
+    here = offsets_in(settings.topics.interactions, head.offsets)
+    batch_seq = head.batch_seq + 1
+    outcome = Outcome(control, here, True, f"went back to {command.version}")
+    return Commit(
+        batch_seq,
+        (_event_ids(store, settings.decode.event_ids_kept),),
+        schedule={"kind": ROLLBACK, "version": command.version},
+        memo={**memo, CONTROL_MEMO: control.pack(), ROLLBACK_MEMO: b""},
+        outbox=(
+            *(record for _, record in store.outbox()),
+            answer(command, outcome, settings.topics.drift, batch_seq),
+        ),
+    )
+
+
+def _event_ids(reader: Reader, kept: int) -> Rows:
+    """The rings of ids, as far as the journal goes."""
+    rings = EventIds(kept)
+    for rows in reader.scan(kinds.EVENT_IDS.code):
+        rings.apply(rows)
+    for entry in reader.journal(reader.head().flushed_through):
+        for rows in entry.rows:
+            if rows.kind == kinds.EVENT_IDS.code:
+                rings.apply(rows)
+    return rings.changed_since(0)
+
+
+def _abandon(settings: LearnerSettings, store: Writer, command: Command, problem: str) -> None:
+    """Answer a command that cannot be carried out; the store goes on as it was."""
+    head = store.head()
+    here = offsets_in(settings.topics.interactions, head.offsets)
+    outcome = Outcome(Control.restore(head.memo.get(CONTROL_MEMO, b"")), here, False, problem)
+    batch_seq = head.batch_seq + 1
+    store.commit(
+        Commit(
+            batch_seq,
+            schedule={"kind": PASS, "through": []},
+            memo={ROLLBACK_MEMO: b""},
+            outbox=(answer(command, outcome, settings.topics.drift, batch_seq),),
+        )
+    )
