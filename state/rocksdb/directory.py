@@ -3,6 +3,7 @@
 generation               name of the current database, replaced atomically
 learner.lock             held by the one learner, with its process id
 generation-000001/       a database
+successor/               the next generation in the making; deleted at start
 staging/                 files that the database is about to take over; emptied at start
 versions/<batch_seq>/    states that are kept: see `state.rocksdb.versions`
 """
@@ -35,6 +36,11 @@ class Directory:
     def lock(self) -> Path:
         """The file that a learner locks."""
         return self.path / "learner.lock"
+
+    @property
+    def successor(self) -> Path:
+        """A directory of its own in which the next generation is made."""
+        return self.path / "successor"
 
     @property
     def versions(self) -> Path:
@@ -79,10 +85,11 @@ class Directory:
         sync_folder(self.path)
 
     def delete_others(self, current: Path) -> None:
-        """Delete databases of other generations than the current one."""
+        """Delete databases of other generations than the current one, and what there is of the next."""
         others = [path for path in self._generations() if path != current]
         for path in others if current.exists() else []:
             shutil.rmtree(path)
+        shutil.rmtree(self.successor, ignore_errors=True)
 
     def _generations(self) -> list[Path]:
         return list(self.path.glob("generation-[0-9]*"))

@@ -46,9 +46,6 @@ from stream.lineage.identity import identity
 ROLLBACK = "rollback"
 """Kind of the schedule entry that begins a generation."""
 
-ASIDE = "successor"
-"""Where, in the store's directory, the next generation is made."""
-
 log = structlog.get_logger("livefactor.learner")
 
 
@@ -60,7 +57,7 @@ def roll_back(settings: LearnerSettings, store: Writer, probe: Probe) -> None:
     command = rollback_in(store.head())
     assert command is not None
     log.info("rolling back", version=command.version, reason=command.reason)
-    aside = settings.state.directory / ASIDE
+    aside = Directory(settings.state.directory).successor
     try:
         _make_generation(settings, store, command, aside, probe)
     except (LivefactorError, OSError) as error:
@@ -82,7 +79,6 @@ def _make_generation(
         wait=True
     )
     probe("rollback_before_copy")
-    shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     database = Directory(aside).adopt(versions.database(version))
     probe("rollback_after_copy")

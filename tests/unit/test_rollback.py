@@ -18,7 +18,6 @@ from state.store import CONTROL_MEMO, Commit, VersionId
 from stream.control import Control, offsets_in
 from stream.lineage.bases import version_of
 from stream.lineage.identity import identity
-from stream.lineage.rollback import ASIDE
 
 SECTIONS = {
     "state": {
@@ -151,7 +150,7 @@ def refused(place, version):
     with look(place) as reader:
         assert reader.head().generation == 1
         assert rows_of(reader, *LEARNT) == rows
-    assert not (place.settings.state.directory / ASIDE).exists()
+    assert not Directory(place.settings.state.directory).successor.exists()
     place.publish(9, start=200)
     place.learn()
     assert place.verify().agrees
