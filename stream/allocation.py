@@ -15,6 +15,12 @@ def collect_seldom() -> None:
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 20)
 
 
+def reclaim() -> None:
+    """Free what only refers to itself, such as a model that has been left, and return its pages."""
+    gc.collect()
+    give_back()
+
+
 def give_back() -> None:
     """Return free pages to the operating system, where the C library can (glibc).
 

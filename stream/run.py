@@ -12,7 +12,7 @@ from protos.events_pb2 import Interaction
 from state.memory import MemoryStore
 from state.rocksdb.directory import DirectoryLock
 from state.rocksdb.writer import Probe, RocksWriter, no_probe
-from stream.allocation import collect_seldom
+from stream.allocation import collect_seldom, reclaim
 from stream.config import LearnerSettings
 from stream.control import rollback_in
 from stream.engine import Engine
@@ -107,7 +107,9 @@ def _learn(
         ).run(stop, until_end=until_end)
         if stop.is_set() or rollback_in(store.head()) is None:
             return False
+        reclaim()
         roll_back(settings, store, probe)
+        reclaim()
         return True
     finally:
         for part in (source, sink, store):

@@ -19,7 +19,7 @@ import structlog
 
 from protos.events_pb2 import Command
 from state import kinds
-from state.errors import LivefactorError, VersionMissingError
+from state.errors import LivefactorError, StoreCorruptError
 from state.event_ids import EventIds
 from state.rocksdb.database import named_error
 from state.rocksdb.directory import Directory
@@ -60,9 +60,11 @@ def roll_back(settings: LearnerSettings, store: Writer, probe: Probe) -> None:
     aside = Directory(settings.state.directory).successor
     try:
         _make_generation(settings, store, command, aside, probe)
-    except (LivefactorError, OSError) as error:
-        problem = str(named_error(error, aside)) if isinstance(error, OSError) else str(error)
-        log.warning("not rolled back", problem=problem)
+    except Exception as error:
+        # Whatever it is, it must not keep the next learner from learning.
+        named = named_error(error, aside) if isinstance(error, OSError) else error
+        problem = str(named) if isinstance(named, LivefactorError) else f"{type(named).__name__}: {named}"
+        log.warning("not rolled back", problem=problem, exc_info=not isinstance(named, LivefactorError))
         _abandon(settings, store, command, problem)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -96,14 +98,14 @@ def _make_generation(
 
 
 def _find(versions: Versions, wanted: VersionId) -> Version:
-    """The version, whole. Raises StoreError where it is not, with the next older one."""
+    """The version, whole. Raises StoreCorruptError where it is not, with the next older one."""
     version = versions.find(wanted)
     try:
         versions.check(version)
-    except LivefactorError as error:
+    except StoreCorruptError as error:
         older = [each.id for each in versions.all() if each.id.batch_seq < wanted.batch_seq]
         advice = f"; the next older version is {older[-1]}" if older else ""
-        raise VersionMissingError(f"{error}{advice}") from error
+        raise StoreCorruptError(f"{error}{advice}") from error
     return version
 
 

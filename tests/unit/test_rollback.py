@@ -180,6 +180,17 @@ def test_a_full_disk(place, monkeypatch):
     assert "no room on the disk" in refused(place, versions_of(place).all()[0].id)
 
 
+def test_what_nobody_thought_of(place, monkeypatch):
+    """It is answered as well, and does not keep the next learner from learning."""
+
+    def broken(*_):
+        raise ValueError("a row of another shape")
+
+    monkeypatch.setattr("stream.lineage.rollback.Engine", broken)
+    said = refused(place, versions_of(place).all()[0].id)
+    assert said == "ValueError: a row of another shape"
+
+
 def test_what_is_no_version_is_answered_at_once(place):
     with look(place) as reader:
         before = digest(reader)
