@@ -8,7 +8,7 @@ import numpy as np
 from state.arrays import F32
 from state.codec import ITEM
 from state.factors import Items
-from state.store import Reader, Rows
+from state.store import Reader, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Dimension:
 
 def read_items(reader: Reader, rank: int, history_max: int) -> tuple[list[str], F32]:
     """Ids and vectors float32 [n, rank] of all items of a store, journal included, by ordinal."""
-    blocks = [rows for rows in _item_rows(reader) if len(rows)]
+    blocks = [rows for rows in rows_of(reader, ITEM) if len(rows)]
     capacity = max((int(rows.ordinals.max()) + 1 for rows in blocks), default=0)
     items = Items(rank, capacity, history_max)
     for rows in blocks:
@@ -58,10 +58,3 @@ def _top_items(item_ids: Sequence[str], components: F32, top: int) -> Iterator[T
     for ordinal in np.argsort(-components, kind="stable")[:top].tolist():
         if components[ordinal] > 0:
             yield TopItem(item_ids[ordinal], float(components[ordinal]))
-
-
-def _item_rows(reader: Reader) -> Iterator[Rows]:
-    """Packed rows of items, later values after earlier ones."""
-    yield from reader.scan(ITEM)
-    for entry in reader.journal(reader.head().flushed_through):
-        yield from (rows for rows in entry.rows if rows.kind == ITEM)

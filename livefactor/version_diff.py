@@ -14,7 +14,7 @@ from serving.replica import Bounds, Replica
 from state.arrays import F32, F64
 from state.codec import USER, row_ids
 from state.errors import StoreError
-from state.store import Reader, Rows
+from state.store import Reader, Rows, journalled_rows
 
 TORN_S, TORN_RETRY_S = 10.0, 0.05
 """How long the view of a store that a learner writes may be torn."""
@@ -86,8 +86,7 @@ def _sampled(replica: Replica, count: int) -> list[bytes]:
 def _user_rows(reader: Reader, ordinals: list[int]) -> Iterator[Rows]:
     """Rows among which those of the ordinals are, flushed or not."""
     yield reader.load(USER, ordinals)
-    for entry in reader.journal(reader.head().flushed_through):
-        yield from (rows for rows in entry.rows if rows.kind == USER)
+    yield from journalled_rows(reader, USER)
 
 
 def _lengths(vectors: F32) -> F64:

@@ -10,7 +10,7 @@ import numpy as np
 
 from state.codec import EVIDENCE, INPUTS
 from state.ring import Ring
-from state.store import Reader
+from state.store import Reader, rows_of
 
 OUTGROWN = 4_096
 """Records about one version after which it is time for another."""
@@ -82,10 +82,6 @@ R = TypeVar("R", bound=Ring)
 
 
 def _filled(ring: R, reader: Reader) -> R:
-    for rows in reader.scan(ring.code):
+    for rows in rows_of(reader, ring.code):
         ring.apply(rows)
-    for entry in reader.journal(reader.head().flushed_through):
-        for rows in entry.rows:
-            if rows.kind == ring.code:
-                ring.apply(rows)
     return ring

@@ -159,11 +159,10 @@ class Head:
 
 def successor(predecessor: Head, version: VersionId, memo: Mapping[str, bytes]) -> Head:
     """The head of the generation after `predecessor`: see `Writer.begin_generation`."""
-    generation, batch_seq = predecessor.generation + 1, predecessor.batch_seq
     return replace(
         predecessor,
-        generation=generation,
-        flushed_through=batch_seq,
+        generation=predecessor.generation + 1,
+        flushed_through=predecessor.batch_seq,
         version=version,
         memo=memo,
     )
@@ -239,6 +238,18 @@ class Reader(Protocol):
     def close(self) -> None:
         """Let go of files and locks."""
         ...
+
+
+def rows_of(reader: Reader, kind: int) -> Iterator[Rows]:
+    """Every row of a kind, flushed or not: later values after earlier ones."""
+    yield from reader.scan(kind)
+    yield from journalled_rows(reader, kind)
+
+
+def journalled_rows(reader: Reader, kind: int) -> Iterator[Rows]:
+    """The rows of a kind that are not flushed, later values after earlier ones."""
+    for entry in reader.journal(reader.head().flushed_through):
+        yield from (rows for rows in entry.rows if rows.kind == kind)
 
 
 class Writer(Reader, Protocol):

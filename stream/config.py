@@ -1,7 +1,8 @@
 """Settings of the learner: topics, decoding, learning, prequential evaluation."""
 
 import base64
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator
@@ -303,6 +304,11 @@ class LearnerSettings(Section):
     def blends(self) -> bool:
         """Whether items are ranked by the blend."""
         return self.ranking.model == "blend" and self.learning.feedback == "implicit"
+
+    def aside(self, directory: Path) -> Self:
+        """The same for a store of its own, which need not survive a power cut."""
+        state = self.state.model_copy(update={"directory": directory, "sync": "never"})
+        return self.model_copy(update={"state": state})
 
     @property
     def scoring(self) -> ScoringSpec:

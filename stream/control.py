@@ -140,7 +140,7 @@ class ControlHandler:
         here, meant = self._here(), [each for each in commands if each.model == self._model]
         outcomes = carry_out(self.state, here, meant, freeze=self._freeze)
         answers = [
-            answer(command, outcome, self._topics.drift, batch_seq)
+            answer(command, outcome.control, outcome.applied, outcome.message, self._topics.drift, batch_seq)
             for command, outcome in zip(meant, outcomes, strict=True)
             if not outcome.rollback
         ]
@@ -241,15 +241,17 @@ def _ask_for_rollback(control: Control, here: Offsets, command: Command) -> Outc
     return Outcome(control, here, True, f"going back to {version}", rollback=True)
 
 
-def answer(command: Command, outcome: Outcome, topic: str, batch_seq: int) -> OutboxRecord:
-    """For whoever sent a command: what came of it."""
+def answer(
+    command: Command, control: Control, applied: bool, message: str, topic: str, batch_seq: int
+) -> OutboxRecord:
+    """For whoever sent a command: whether it was applied, and what has been set since."""
     result = CommandResult(
         command_id=command.command_id,
         model=command.model,
         action=command.action,
-        applied=outcome.applied,
-        message=outcome.message,
+        applied=applied,
+        message=message,
         batch_seq=batch_seq,
-        frozen=outcome.control.frozen,
+        frozen=control.frozen,
     )
     return cloud_event(topic, command.model, command.command_id, result)

@@ -7,13 +7,13 @@ from typing import Any
 
 import xxhash
 
-from protos.events_pb2 import Command, DriftEvent
+from protos.events_pb2 import DriftEvent
 from state import kinds
 from state.errors import RowsExhaustedError, StoreCorruptError
 from state.model import Model
 from state.store import CONTROL_MEMO, PREQUENTIAL_MEMO, Commit, Flush, Rows, TopicPartition, Writer
 from stream.config import LearnerSettings
-from stream.control import Control, ControlHandler, Offsets, offsets_in, rollback_in
+from stream.control import Control, ControlHandler, Offsets, offsets_in
 from stream.drift.monitor import Monitor
 from stream.effects import Counts, Effects, Handler
 from stream.evaluation.prequential import Prequential, earlier_ratings_seen
@@ -84,11 +84,6 @@ class Engine:
     def control(self) -> Control:
         """What commands have set."""
         return self._control.state
-
-    @property
-    def rollback(self) -> Command | None:
-        """The command of a rollback that is to be carried out; until then nothing must be learnt."""
-        return rollback_in(self.store.head())
 
     @property
     def outgrown(self) -> bool:

@@ -32,6 +32,7 @@ from state.errors import (
 from state.store import TopicPartition, Writer
 from stream.allocation import give_back
 from stream.config import LearnerSettings
+from stream.control import rollback_in
 from stream.effects import Counts
 from stream.engine import Engine, Report
 from stream.events import Records, by_partition
@@ -128,7 +129,7 @@ class Loop:
 
     @property
     def _is_to_go_back(self) -> bool:
-        return self.engine.rollback is not None
+        return rollback_in(self._store.head()) is not None
 
     def _start(self, stop: Event) -> bool:
         """Find the partitions, check that state and log fit, and take up reading; False if stopped before."""

@@ -66,9 +66,16 @@ def run_learner(
         return
     if not standby:
         lock.acquire()
-    options = {"accept_partitions": accept_partitions, "accept_topic": accept_topic}
     try:
-        while _learn(settings, lock, stop, probe, until_end=until_end, **options):
+        while _learn(
+            settings,
+            lock,
+            stop,
+            probe,
+            until_end=until_end,
+            accept_partitions=accept_partitions,
+            accept_topic=accept_topic,
+        ):
             log.info("going on from another generation")
     finally:
         lock.release()

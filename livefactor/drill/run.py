@@ -162,9 +162,8 @@ class _Learner:
 
     def __init__(self, settings: LearnerSettings, stack: ExitStack) -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="livefactor-drill-")))
-        state = settings.state.model_copy(update={"directory": directory, "sync": "never"})
-        self._settings = settings.model_copy(update={"state": state})
-        self._store = RocksWriter(state, identity(self._settings))
+        self._settings = settings.aside(directory)
+        self._store = RocksWriter(self._settings.state, identity(self._settings))
         self._engine = Engine(self._settings, self._store)
         begin(self._engine, {}, fingerprint(self._settings), learnt_settings(self._settings), LogIdentity())
         self._keeper = Keeper(self._engine)

@@ -5,7 +5,7 @@ learner.lock             held by the one learner, with its process id
 generation-000001/       a database
 successor/               the next generation in the making; deleted at start
 staging/                 files that the database is about to take over; emptied at start
-versions/<batch_seq>/    states that are kept: see `state.rocksdb.versions`
+versions/<name>/         states that are kept: see `state.rocksdb.versions`
 """
 
 import fcntl

@@ -14,6 +14,7 @@ from state.store import (
     TopicPartition,
     Version,
     VersionId,
+    Writer,
 )
 from stream.config import LearnerSettings
 from stream.engine import Engine
@@ -88,12 +89,12 @@ def version_is_due(engine: Engine) -> bool:
 
 def keep_version(engine: Engine, reason: str) -> None:
     """Keep the state, so that the log can be learnt again from here; drop the oldest versions."""
-    advance_version(engine, begin_version(engine, reason), wait=True)
+    advance_version(engine, begin_version(engine.settings, engine.store, reason), wait=True)
 
 
-def begin_version(engine: Engine, reason: str) -> Keeping:
-    """Start keeping the state; `advance_version` goes on with it."""
-    return engine.store.begin_keep(lambda: version_of(engine.settings, engine.store.head(), reason))
+def begin_version(settings: LearnerSettings, store: Writer, reason: str) -> Keeping:
+    """Start keeping the state of a store; `advance_version` goes on with it."""
+    return store.begin_keep(lambda: _version(settings, store.head(), reason))
 
 
 def advance_version(engine: Engine, keeping: Keeping, *, wait: bool = False) -> bool:
@@ -104,7 +105,7 @@ def advance_version(engine: Engine, keeping: Keeping, *, wait: bool = False) -> 
     return True
 
 
-def version_of(settings: LearnerSettings, head: Head, reason: str) -> Version:
+def _version(settings: LearnerSettings, head: Head, reason: str) -> Version:
     """The present state as one."""
     return Version(
         VersionId(head.generation, head.batch_seq),

@@ -34,7 +34,7 @@ class Keeper:
         The version with which the live model is compared from now on, if that is another than before.
         """
         if self._keeping is None and (reason := self._due()):
-            self._keeping = begin_version(self._engine, reason)
+            self._keeping = begin_version(self._engine.settings, self._engine.store, reason)
         if self._keep(wait):
             self.compare()
         loaded = self._loader.take(wait=wait)

@@ -36,11 +36,12 @@ from state.store import (
     Version,
     VersionId,
     Writer,
+    rows_of,
 )
 from stream.config import LearnerSettings
-from stream.control import Control, Outcome, answer, offsets_in, rollback_in
+from stream.control import Control, answer, rollback_in
 from stream.engine import Engine
-from stream.lineage.bases import PASS, version_of
+from stream.lineage.bases import PASS, begin_version
 from stream.lineage.identity import identity
 
 ROLLBACK = "rollback"
@@ -76,17 +77,12 @@ def _make_generation(
     directory = Directory(settings.state.directory)
     versions = Versions(directory)
     version = _find(versions, VersionId.parse(command.version))
-    head = store.head()
-    store.begin_keep(lambda: version_of(settings, head, f"before going back to {version.id}")).advance(
-        wait=True
-    )
+    begin_version(settings, store, f"before going back to {version.id}").advance(wait=True)
     probe("rollback_before_copy")
     aside.mkdir()
     database = Directory(aside).adopt(versions.database(version))
     probe("rollback_after_copy")
-    there = settings.model_copy(
-        update={"state": settings.state.model_copy(update={"directory": aside, "sync": "never"})}
-    )
+    there = settings.aside(aside)
     with closing(RocksWriter(there.state, identity(there), tuning=there.rocksdb)) as successor:
         Engine(there, successor).flush()
         successor.begin_generation(store.head(), version.id)
@@ -117,9 +113,7 @@ def _carried_over(settings: LearnerSettings, store: Writer, command: Command) ->
     head = store.head()
     control = Control.restore(head.memo.get(CONTROL_MEMO, b"")).unpause()
     memo = {name: head.memo[name] for name in (DRIFT_EVENTS_MEMO, LOG_MEMO) if name in head.memo}
-    here = offsets_in(settings.topics.interactions, head.offsets)
-    batch_seq = head.batch_seq + 1
-    outcome = Outcome(control, here, True, f"went back to {command.version}")
+    batch_seq, message = head.batch_seq + 1, f"went back to {command.version}"
     return Commit(
         batch_seq,
         (_event_ids(store, settings.decode.event_ids_kept),),
@@ -127,7 +121,7 @@ def _carried_over(settings: LearnerSettings, store: Writer, command: Command) ->
         memo={**memo, CONTROL_MEMO: control.pack(), ROLLBACK_MEMO: b""},
         outbox=(
             *(record for _, record in store.outbox()),
-            answer(command, outcome, settings.topics.drift, batch_seq),
+            answer(command, control, True, message, settings.topics.drift, batch_seq),
         ),
     )
 
@@ -135,26 +129,20 @@ def _carried_over(settings: LearnerSettings, store: Writer, command: Command) ->
 def _event_ids(reader: Reader, kept: int) -> Rows:
     """The rings of ids, as far as the journal goes."""
     rings = EventIds(kept)
-    for rows in reader.scan(kinds.EVENT_IDS.code):
+    for rows in rows_of(reader, kinds.EVENT_IDS.code):
         rings.apply(rows)
-    for entry in reader.journal(reader.head().flushed_through):
-        for rows in entry.rows:
-            if rows.kind == kinds.EVENT_IDS.code:
-                rings.apply(rows)
     return rings.changed_since(0)
 
 
 def _abandon(settings: LearnerSettings, store: Writer, command: Command, problem: str) -> None:
     """Answer a command that cannot be carried out; the store goes on as it was."""
     head = store.head()
-    here = offsets_in(settings.topics.interactions, head.offsets)
-    outcome = Outcome(Control.restore(head.memo.get(CONTROL_MEMO, b"")), here, False, problem)
-    batch_seq = head.batch_seq + 1
+    control, batch_seq = Control.restore(head.memo.get(CONTROL_MEMO, b"")), head.batch_seq + 1
     store.commit(
         Commit(
             batch_seq,
             schedule={"kind": PASS, "through": []},
             memo={ROLLBACK_MEMO: b""},
-            outbox=(answer(command, outcome, settings.topics.drift, batch_seq),),
+            outbox=(answer(command, control, False, problem, settings.topics.drift, batch_seq),),
         )
     )

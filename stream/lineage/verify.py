@@ -191,9 +191,7 @@ def _learn_again(
     progress: Callable[[int, int], None],
 ) -> tuple[str, int | None]:
     """Digest at the end, and the first micro-batch that came out differently."""
-    replica = settings.model_copy(
-        update={"state": settings.state.model_copy(update={"directory": scratch, "sync": "never"})}
-    )
+    replica = settings.aside(scratch)
     if base.version is not None:
         Directory(scratch).adopt(versions.database(base.version))
     writer = RocksWriter(replica.state, identity(replica), tuning=replica.rocksdb)

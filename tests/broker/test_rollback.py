@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,13 @@ import pytest
 from crash_process import REPOSITORY, wait_for
 from kafka_broker import KafkaBroker
 from learn_process import LearnProcess, head_of
-from pipeline import event
+from pipeline import event, keep_version
 from scorer_process import ScorerProcess
 
 from livefactor import Client
 from state.errors import ScorerError
-from state.rocksdb.writer import RocksWriter
-from state.store import VersionId
 from stream.config import LearnerSettings, TopicsConfig
 from stream.kafka import KafkaPublisher, create_topics
-from stream.lineage.bases import version_of
-from stream.lineage.identity import identity
 
 pytestmark = pytest.mark.broker
 
@@ -57,14 +53,6 @@ def offset(folder: Path, sections: Mapping[str, Mapping[str, Any]]) -> int:
     return 0 if head is None else sum(at for where, at in head.offsets.items() if where.topic == topic)
 
 
-def keep_version(sections: Mapping[str, Mapping[str, Any]]) -> VersionId:
-    settings = LearnerSettings.model_validate(sections)
-    with closing(RocksWriter(settings.state, identity(settings))) as store:
-        version = version_of(settings, store.head(), "test")
-        assert store.begin_keep(lambda: version).advance(wait=True)
-    return version.id
-
-
 def command_line(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What `livefactor` says under the settings of the folder's learner."""
     return subprocess.run(
@@ -85,24 +73,24 @@ def answers(client: Client) -> bool:
 
 
 @contextmanager
-def called(address: str) -> Iterator[tuple[list[str], list[Exception]]]:
-    """Ask a scorer all the time; versions that answered, each time another did, and calls that failed."""
-    versions: list[str] = []
+def called(address: str) -> Iterator[tuple[list[list[str]], list[Exception]]]:
+    """Ask a scorer all the time; versions by caller, each time another answered, and calls that failed."""
+    versions: list[list[str]] = [[] for _ in range(CALLERS)]
     failed: list[Exception] = []
     stop = threading.Event()
 
-    def call() -> None:
+    def call(seen: list[str]) -> None:
         with Client(address) as client:
             while not stop.is_set():
                 try:
                     version = client.recommend("u1", k=5).meta.version
-                    if versions[-1:] != [version]:
-                        versions.append(version)
+                    if seen[-1:] != [version]:
+                        seen.append(version)
                 except Exception as error:
                     failed.append(error)
 
     with ThreadPoolExecutor(CALLERS) as pool:
-        calling = [pool.submit(call) for _ in range(CALLERS)]
+        calling = [pool.submit(call, seen) for seen in versions]
         try:
             yield versions, failed
         finally:
@@ -118,7 +106,7 @@ def test_a_learner_goes_back_while_a_scorer_answers(broker: KafkaBroker, tmp_pat
         learner.wait_for_line("learning")
         learn(sections, tmp_path, 0, 400)
         assert learner.stop() == 0, learner.said()
-    version = keep_version(sections)
+    version = keep_version(LearnerSettings.model_validate(sections))
     with (
         LearnProcess(sections, tmp_path) as learner,
         ScorerProcess(tmp_path / "store") as scorer,
@@ -144,8 +132,9 @@ def test_a_learner_goes_back_while_a_scorer_answers(broker: KafkaBroker, tmp_pat
         wait_for(lambda: client.score("u1", ["i60"]).known[0], "what is learnt now")
         assert learner.stop() == 0, learner.said()
         assert failed == []
-    assert [each.partition(".")[0] for each in versions] == sorted(
-        each.partition(".")[0] for each in versions
-    )
+    for seen in versions:
+        generations = [version.partition(".")[0] for version in seen]
+        assert generations == sorted(generations)
+        assert set(generations) == {"g1", "g2"}
     verdict = command_line(tmp_path, "state", "verify", "--json")
     assert verdict.returncode == 0, verdict

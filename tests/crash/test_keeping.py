@@ -1,6 +1,5 @@
 """A learner that dies while it keeps a version has it whole or not at all, and goes on."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 from crash_history import BATCHES, batches, open_engine
 from crash_keeping import ALGORITHM, HITS, POINTS, VERSIONS_KEPT, learn
-from crash_process import spawn
+from crash_process import said_by
 
 from state.digest import digest
 from state.rocksdb.directory import Directory
@@ -20,12 +19,8 @@ from state.rocksdb.versions import Versions
 def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the learners that died have left their stores."""
     folder = tmp_path_factory.mktemp("died")
-    process = spawn("crash_keeping.py", str(folder), stdout=subprocess.PIPE)
-    try:
-        said, _ = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    assert said.splitlines() == [f"{point} {hit} -9" for point in POINTS for hit in HITS]
+    said = said_by("crash_keeping.py", str(folder))
+    assert said == [f"{point} {hit} -9" for point in POINTS for hit in HITS]
     return folder
 
 

@@ -1,13 +1,12 @@
 """A learner that dies while it goes back to a version has gone back, or begins again; never half."""
 
 import shutil
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from crash_history import BATCHES, batches, open_engine
-from crash_process import spawn
+from crash_process import said_by
 from crash_rollback import ALGORITHM, ASKED_AFTER, POINTS, VERSION, carry_out
 
 from protos.events_pb2 import CommandResult
@@ -22,12 +21,8 @@ from state.store import Reader, VersionId
 def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the learners that died have left their stores."""
     folder = tmp_path_factory.mktemp("died")
-    process = spawn("crash_rollback.py", str(folder), stdout=subprocess.PIPE)
-    try:
-        said, _ = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    results = [line for line in said.splitlines() if line.split()[0] in ("asked", *POINTS)]
+    said = said_by("crash_rollback.py", str(folder))
+    results = [line for line in said if line.split()[0] in ("asked", *POINTS)]
     assert results == ["asked 0", *(f"{point} -9" for point in POINTS)], said
     return folder
 

@@ -6,14 +6,14 @@ DIRECTORY/<point>-<hit> is the store of the learner that died when it came to th
 learn the stream of `crash_history`.
 """
 
-import os
-import signal
+import itertools
 import sys
+from functools import partial
 from pathlib import Path
 
-from crash_history import FLUSH_EVERY, batches, open_engine, settings
+from crash_forks import die_at, live, load_kernels
+from crash_history import FLUSH_EVERY, batches, open_engine
 
-from state.memory import MemoryStore
 from stream.engine import Engine
 from stream.lineage.bases import advance_version, begin_version
 
@@ -38,7 +38,7 @@ def learn(engine: Engine) -> None:
     for records in list(batches())[engine.store.head().batch_seq :]:
         number = engine.process([records]).batch_seq
         if number % KEEP_EVERY == 0 and keeping is None:
-            keeping = begin_version(engine, "test")
+            keeping = begin_version(engine.settings, engine.store, "test")
         if keeping is not None and advance_version(engine, keeping):
             keeping = None
         if number % FLUSH_EVERY == 0:
@@ -48,30 +48,16 @@ def learn(engine: Engine) -> None:
         advance_version(engine, keeping, wait=True)
 
 
-def _live(directory: Path, point: str, hit: int) -> None:
-    left = hit
-
-    def die_at(name: str) -> None:
-        nonlocal left
-        left -= name == point
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    learn(open_engine(directory, ALGORITHM, die_at))
+def _learn_and_die(directory: Path, point: str, hit: int) -> None:
+    learn(open_engine(directory, ALGORITHM, die_at(point, hit)))
 
 
 def main() -> None:
     """Let them live and die."""
-    # RocksDB's threads would not survive the fork: the kernels are loaded without it.
-    Engine(settings(Path(sys.argv[1]), ALGORITHM), MemoryStore()).process([next(batches())])
-    for point in POINTS:
-        for hit in HITS:
-            child = os.fork()
-            if child == 0:
-                _live(Path(sys.argv[1]) / f"{point}-{hit}", point, hit)
-                os._exit(0)
-            _, status = os.waitpid(child, 0)
-            print(point, hit, os.waitstatus_to_exitcode(status), flush=True)
+    folder = Path(sys.argv[1])
+    load_kernels(folder, ALGORITHM)
+    for point, hit in itertools.product(POINTS, HITS):
+        live(f"{point} {hit}", partial(_learn_and_die, folder / f"{point}-{hit}", point, hit))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,16 @@ def spawn(script: str, *arguments: str, **streams: object) -> subprocess.Popen[s
     )
 
 
+def said_by(script: str, *arguments: str) -> list[str]:
+    """The lines that a script of this folder prints; it has 240 s."""
+    process = spawn(script, *arguments, stdout=subprocess.PIPE)
+    try:
+        said, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    return said.splitlines()
+
+
 class Learner:
     """One learner in a Python of its own; its output is in the order's log."""
 

@@ -6,22 +6,20 @@ DIRECTORY/asked is a store that has been asked to go back to `VERSION`; DIRECTOR
 whose learner died when it came to that point of the rollback.
 """
 
-import os
 import shutil
-import signal
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+from crash_forks import die_at, live, load_kernels
 from crash_history import batches, open_engine, settings
 from pipeline import CONTROL, Feed, command
 
 from protos.events_pb2 import COMMAND_ACTION_ROLLBACK
-from state.memory import MemoryStore
 from state.rocksdb.writer import Probe, RocksWriter, no_probe
 from state.store import VersionId
 from stream.control import rollback_in
-from stream.engine import Engine
 from stream.lineage.bases import keep_version
 from stream.lineage.identity import identity
 from stream.lineage.rollback import roll_back
@@ -52,7 +50,7 @@ def ask(directory: Path) -> None:
                 engine.flush()
         wanted = command(COMMAND_ACTION_ROLLBACK, version=str(VERSION))
         engine.process([Feed(CONTROL)(wanted)])
-        assert engine.rollback is not None
+        assert rollback_in(engine.store.head()) is not None
 
 
 def carry_out(directory: Path, probe: Probe = no_probe) -> None:
@@ -64,30 +62,18 @@ def carry_out(directory: Path, probe: Probe = no_probe) -> None:
             roll_back(chosen, store, probe)
 
 
-def _die_at(wanted: str) -> Probe:
-    def probe(point: str) -> None:
-        if point == wanted:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return probe
+def _ask_and_die(folder: Path, point: str) -> None:
+    shutil.copytree(folder / "asked", folder / point)
+    carry_out(folder / point, die_at(point))
 
 
 def main() -> None:
     """Let them live and die."""
     folder = Path(sys.argv[1])
-    # RocksDB's threads would not survive the fork: the kernels are loaded without it.
-    Engine(settings(folder, ALGORITHM), MemoryStore()).process([next(batches())])
-    for name in ("asked", *POINTS):
-        child = os.fork()
-        if child == 0:
-            if name == "asked":
-                ask(folder / name)
-            else:
-                shutil.copytree(folder / "asked", folder / name)
-                carry_out(folder / name, _die_at(name))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        print(name, os.waitstatus_to_exitcode(status), flush=True)
+    load_kernels(folder, ALGORITHM)
+    live("asked", partial(ask, folder / "asked"))
+    for point in POINTS:
+        live(point, partial(_ask_and_die, folder, point))
 
 
 if __name__ == "__main__":

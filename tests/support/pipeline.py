@@ -1,6 +1,7 @@
 """Events for the learner, and settings small enough to see what becomes of them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import numpy as np
 from protos.events_pb2 import Command, Interaction, InteractionBatch
 from state.factors import FactorTable
 from state.model import Model
+from state.rocksdb.writer import RocksWriter
+from state.store import VersionId
 from stream.config import LearnerSettings
 from stream.engine import Engine
 from stream.events import Records
+from stream.lineage.bases import begin_version
+from stream.lineage.identity import identity
 
 INTERACTIONS, CONTROL, DLQ, DRIFT = (
     "livefactor.interactions.v1",
@@ -38,6 +43,13 @@ def in_directory(settings: LearnerSettings, directory: Path) -> LearnerSettings:
     """The same settings for a store in a directory."""
     state = settings.state.model_copy(update={"directory": directory})
     return settings.model_copy(update={"state": state})
+
+
+def keep_version(settings: LearnerSettings) -> VersionId:
+    """Keep the state that a learner has left."""
+    with closing(RocksWriter(settings.state, identity(settings))) as store:
+        assert begin_version(settings, store, "test").advance(wait=True)
+        return store.head().version
 
 
 def event(

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 from memory_learner import LastingLearner
-from pipeline import CONTROL, INTERACTIONS, command, event
+from pipeline import CONTROL, INTERACTIONS, command, event, keep_version
 
 from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_ROLLBACK, CommandResult
 from state import kinds
@@ -16,7 +16,6 @@ from state.rocksdb.versions import Versions
 from state.rocksdb.writer import RocksWriter
 from state.store import CONTROL_MEMO, Commit, VersionId
 from stream.control import Control, offsets_in
-from stream.lineage.bases import version_of
 from stream.lineage.identity import identity
 
 SECTIONS = {
@@ -35,18 +34,12 @@ def place(tmp_path):
     learner = LastingLearner(tmp_path, **SECTIONS)
     for start in (0, 40, 80):
         if start:
-            keep(learner)
+            keep_version(learner.settings)
         for n in range(start, start + 40):
             value = event(f"u{n % 20}", f"i{n % 7}", event_id=f"e{n}")
             learner.log.append(INTERACTIONS, n % 3, value, b"k")
         learner.learn()
     return learner
-
-
-def keep(place):
-    with closing(RocksWriter(place.settings.state, identity(place.settings))) as store:
-        version = version_of(place.settings, store.head(), "test")
-        assert store.begin_keep(lambda: version).advance(wait=True)
 
 
 def versions_of(place):
