@@ -97,21 +97,39 @@ class Position(_message.Message):
     offset: int
     def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
 
+class OffsetRange(_message.Message):
+    __slots__ = ("topic", "partition", "first", "next")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    first: int
+    next: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., first: _Optional[int] = ..., next: _Optional[int] = ...) -> None: ...
+
 class Command(_message.Message):
-    __slots__ = ("command_id", "model", "action", "reason", "issued_ms", "version")
+    __slots__ = ("command_id", "model", "action", "reason", "issued_ms", "version", "replay", "exclude", "drift_event_id")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ISSUED_MS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     model: str
     action: CommandAction
     reason: str
     issued_ms: int
     version: str
-    def __init__(self, command_id: _Optional[str] = ..., model: _Optional[str] = ..., action: _Optional[_Union[CommandAction, str]] = ..., reason: _Optional[str] = ..., issued_ms: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    replay: bool
+    exclude: _containers.RepeatedCompositeFieldContainer[OffsetRange]
+    drift_event_id: str
+    def __init__(self, command_id: _Optional[str] = ..., model: _Optional[str] = ..., action: _Optional[_Union[CommandAction, str]] = ..., reason: _Optional[str] = ..., issued_ms: _Optional[int] = ..., version: _Optional[str] = ..., replay: _Optional[bool] = ..., exclude: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ..., drift_event_id: _Optional[str] = ...) -> None: ...
 
 class CommandResult(_message.Message):
     __slots__ = ("command_id", "model", "action", "applied", "message", "batch_seq", "frozen")

@@ -60,6 +60,10 @@ class VersionMissingError(StoreError):
     """A version is not kept, or not any more: `livefactor versions list` shows which are."""
 
 
+class RollbackRefusedError(StoreError):
+    """A rollback asks for what cannot be done: the message says what can be."""
+
+
 class FormatMismatchError(StoreError):
     """The store was written in another format: run `livefactor state upgrade`."""
 

@@ -17,6 +17,7 @@ from protos.events_pb2 import (
 )
 from state.errors import RowsExhaustedError
 from state.store import CONTROL_MEMO, ROLLBACK_MEMO, Head, OutboxRecord, TopicPartition, VersionId
+from stream import exclusion
 from stream.cloud_events import cloud_event
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
@@ -41,12 +42,14 @@ class Control:
     `frozen`: a command said so. `paused`: the reason of the drift event that did; empty where none has.
     `missed_from`: from which on nothing has been learnt; none while learning. `seen_through`: up to which
     interactions were judged when they were read first, and missed; none once all were read again.
+    `excluded`: interactions that are passed over, whenever they are read.
     """
 
     frozen: bool = False
     paused: str = ""
     missed_from: Offsets = field(default_factory=dict)
     seen_through: Offsets = field(default_factory=dict)
+    excluded: exclusion.Ranges = field(default_factory=dict)
 
     @property
     def learns(self) -> bool:
@@ -64,7 +67,7 @@ class Control:
 
     def resume(self) -> "Control":
         """Learn what comes; what was missed is let go."""
-        return Control(seen_through=self.seen_through)
+        return replace(self, frozen=False, paused="", missed_from={})
 
     def unpause(self) -> "Control":
         """The same without the pause."""
@@ -72,13 +75,13 @@ class Control:
 
     def begin(self, here: Offsets, *, anew: bool) -> "Control":
         """As a run begins that reads from `here`: of a log that is read `anew` nothing is known."""
-        missed, seen = ({}, {}) if anew else (self.missed_from, self.seen_through)
-        return replace(self, missed_from={} if self.learns else {**here, **missed}, seen_through=seen)
+        known = replace(self, missed_from={}, seen_through={}, excluded={}) if anew else self
+        return replace(known, missed_from={} if self.learns else {**here, **known.missed_from})
 
     def learn_missed(self, here: Offsets) -> tuple["Control", Offsets]:
         """Learn what comes, first what was missed before `here`; from where that is to be read."""
         seen = {partition: max(at, self.seen_through.get(partition, 0)) for partition, at in here.items()}
-        return Control(seen_through=seen), {**here, **self.missed_from}
+        return replace(self.resume(), seen_through=seen), {**here, **self.missed_from}
 
     def reach(self, here: Offsets) -> "Control":
         """The same where interactions before `here` have been read."""
@@ -97,7 +100,11 @@ class Control:
             {int(partition): offset for partition, offset in stored.get(name, {}).items()}
             for name in ("missed_from", "seen_through")
         )
-        return cls(stored.get("frozen", False), stored.get("paused", ""), missed_from, seen_through)
+        excluded = {
+            int(partition): [(first, following) for first, following in ranges]
+            for partition, ranges in stored.get("excluded", {}).items()
+        }
+        return cls(stored.get("frozen", False), stored.get("paused", ""), missed_from, seen_through, excluded)
 
 
 def rollback_in(head: Head) -> Command | None:
@@ -233,6 +240,8 @@ def apply(control: Control, here: Offsets, command: Command, *, freeze: bool) ->
 
 
 def _ask_for_rollback(control: Control, here: Offsets, command: Command) -> Outcome:
+    if not command.version and (command.exclude or command.drift_event_id):
+        return Outcome(control, here, True, "going back to before what is excluded", rollback=True)
     try:
         version = VersionId.parse(command.version)
     except ValueError:

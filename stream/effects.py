@@ -15,7 +15,8 @@ from stream.events import Records
 class Counts:
     """Events by what became of them; each is `learnt`, `frozen`, `not_learnt`, a duplicate or rejected.
 
-    `refused`: updates of rows that were refused, by reason. `rejected` and `key_mismatches` count records.
+    `refused`: updates of rows that were refused, by reason. `rejected`, `key_mismatches` and `excluded` count
+    records.
     `doubtful_types` as in `stream.events.Decoded`.
     """
 
@@ -28,6 +29,7 @@ class Counts:
     rejected: int = 0
     key_mismatches: int = 0
     doubtful_types: Mapping[str, int] = field(default_factory=dict)
+    excluded: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -40,12 +42,14 @@ class Counts:
             self.rejected + other.rejected,
             self.key_mismatches + other.key_mismatches,
             Counter(self.doubtful_types) + Counter(other.doubtful_types),
+            self.excluded + other.excluded,
         )
 
     def named(self) -> dict[str, int]:
         """For logs and reports, what is seldom only if there was any: `refused_norm` and the like."""
         seldom = {
             "frozen": self.frozen,
+            "excluded": self.excluded,
             "rejected": self.rejected,
             "key_mismatches": self.key_mismatches,
             **{f"refused_{reason}": count for reason, count in self.refused.items()},

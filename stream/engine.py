@@ -72,13 +72,13 @@ class Engine:
         self._flush: Flush | None = None
         self._flush_slice = FLUSH_SLICE_ROWS
         self._recover()
-        stored = Control.restore(store.head().memo.get(CONTROL_MEMO, b""))
-        self._control = ControlHandler(settings, stored, self._here, self._obey, app_version)
         residency = Residency(self.model, store)
-        interactions = InteractionsHandler(
+        self._interactions = InteractionsHandler(
             settings, self.step, residency, self.monitor, self.flush, app_version
         )
-        self._handlers: tuple[Handler, ...] = (self._control, interactions)
+        stored = Control.restore(store.head().memo.get(CONTROL_MEMO, b""))
+        self._control = ControlHandler(settings, stored, self._here, self._obey, app_version)
+        self._handlers: tuple[Handler, ...] = (self._control, self._interactions)
 
     @property
     def control(self) -> Control:
@@ -96,6 +96,7 @@ class Engine:
     def _obey(self, control: Control) -> None:
         self.step.frozen = self.settings.learning.freeze or not control.learns
         self.monitor.seen_through = control.seen_through
+        self._interactions.excluded = control.excluded
 
     def _here(self, moved: Mapping[TopicPartition, int] = MappingProxyType({})) -> Offsets:
         """Where the state stands in the interactions, once it has moved to these offsets."""

@@ -35,6 +35,19 @@ class Records:
     def __len__(self) -> int:
         return len(self.values)
 
+    def without(self, left_out: Mask) -> "Records":
+        """All but those that are left out, bool [n]."""
+        kept = np.flatnonzero(~left_out).tolist()
+        return Records(
+            self.topic,
+            [self.values[i] for i in kept],
+            [self.keys[i] for i in kept],
+            [self.headers[i] for i in kept],
+            self.partitions[kept],
+            self.offsets[kept],
+            self.timestamps_ms[kept],
+        )
+
     def __getitem__(self, part: slice) -> "Records":
         """A contiguous part."""
         return Records(

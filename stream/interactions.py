@@ -1,4 +1,7 @@
-"""The interactions topic: decode, make rows resident, learn; what cannot be used goes to the dead letters."""
+"""The interactions topic: decode, make rows resident, learn; what cannot be used goes to the dead letters.
+
+What is excluded is passed over unread.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -6,6 +9,7 @@ import numpy as np
 
 from state.arrays import I64
 from state.errors import RowsExhaustedError
+from stream import exclusion
 from stream.config import LearnerSettings
 from stream.dead_letters import dead_letters
 from stream.drift.monitor import Monitor
@@ -34,9 +38,16 @@ class InteractionsHandler:
         self._make_room = make_room
         self._decoder = Decoder(settings.decode, settings.topics.framing)
         self._dlq, self._app_version = settings.topics.dlq, app_version
+        self.excluded: exclusion.Ranges = {}
 
     def prepare(self, records: Records, batch_seq: int) -> Callable[[], Effects]:
         """Decode, and bring in every row that learning will read."""
+        left_out = 0
+        if self.excluded:
+            excluded = exclusion.within(self.excluded, records.partitions, records.offsets)
+            left_out, records = int(excluded.sum()), records.without(excluded)
+        if not len(records):
+            return lambda: Effects(counts=Counts(excluded=left_out))
         decoded = self._decoder.decode(records)
         try:
             users = self._load(decoded.interactions, batch_seq)
@@ -47,7 +58,9 @@ class InteractionsHandler:
             except RowsExhaustedError:
                 self._residency.unpin(batch_seq)
                 raise
-        return lambda: self._learn(records, decoded, users, batch_seq)
+        return lambda: (
+            self._learn(records, decoded, users, batch_seq) + Effects(counts=Counts(excluded=left_out))
+        )
 
     def reject(self, record: Records, error: RowsExhaustedError) -> Effects:
         """It goes to the dead letters."""
@@ -71,7 +84,11 @@ class InteractionsHandler:
             key_mismatches=decoded.key_mismatches, doubtful_types=decoded.doubtful_types
         )
         concluded = self._monitor.conclude(batch_seq, records, rejected, counts)
-        return Effects(outcome.rows, counts=counts) + concluded + self._rejected(records, rejected)
+        again = self._monitor.seen(records.partitions, records.offsets)
+        untold = [rejection for rejection in decoded.rejected if not again[rejection.record]]
+        counts += Counts(rejected=len(decoded.rejected) - len(untold))
+        letters = self._rejected(records, (*untold, *outcome.rejected))
+        return Effects(outcome.rows, counts=counts) + concluded + letters
 
     def _rejected(self, records: Records, rejected: Sequence[Rejected]) -> Effects:
         letters = dead_letters(records, rejected, self._dlq, self._app_version)

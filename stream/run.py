@@ -115,7 +115,7 @@ def _learn(
         if stop.is_set() or rollback_in(store.head()) is None:
             return False
         reclaim()
-        roll_back(settings, store, probe)
+        roll_back(settings, store, source.limits, probe)
         reclaim()
         return True
     finally:

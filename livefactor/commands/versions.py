@@ -1,5 +1,6 @@
 """`livefactor versions`: the states that are kept."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,7 @@ from livefactor.options import (
 )
 
 if TYPE_CHECKING:
+    from protos.events_pb2 import OffsetRange
     from state.rocksdb.versions import Versions
     from state.store import Version, VersionId
 
@@ -164,7 +166,33 @@ def diff(
 
 @app.command()
 def rollback(
-    name: VersionArgument,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="VERSION",
+            help="Such as g1.500; with --exclude or --event by default the newest from before that.",
+        ),
+    ] = "",
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Learn again, from the log, what came after the version.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="TOPIC:PARTITION:FROM-TO",
+            help="Replay, but leave out for good the records from offset FROM up to, without it, TO; may be "
+            "repeated.",
+        ),
+    ] = None,
+    event: Annotated[
+        str,
+        typer.Option(
+            "--event",
+            metavar="ID",
+            help="Replay, but leave out for good what came since this drift event says that it began.",
+        ),
+    ] = "",
     reason: ReasonOption = "",
     timeout_s: WaitOption = 120.0,
     as_json: JsonOption = False,
@@ -173,12 +201,22 @@ def rollback(
 ) -> None:
     """Go on from a version, as if nothing had been learnt since; the running learner does it.
 
-    Events up to now are not learnt again, and a pause ends. What is left is kept as a version itself.
+    Events up to now are not learnt again, unless that is asked for, and a pause ends. What is left is kept as
+    a version itself.
     """
     from livefactor.commands.control import order
     from protos.events_pb2 import COMMAND_ACTION_ROLLBACK, Command
 
-    command = Command(action=COMMAND_ACTION_ROLLBACK, reason=reason, version=str(_parse(name)))
+    if not (name or exclude or event):
+        raise typer.BadParameter("name one, or say what is to be left out", param_hint="VERSION")
+    command = Command(
+        action=COMMAND_ACTION_ROLLBACK,
+        reason=reason,
+        version=str(_parse(name)) if name else "",
+        replay=replay,
+        exclude=[_parse_range(each) for each in exclude or ()],
+        drift_event_id=event,
+    )
     order(settings_of(config, overrides), command, timeout_s, as_json)
 
 
@@ -285,6 +323,20 @@ def _parse(name: str) -> "VersionId":
             f"{name!r}: a version has a name such as g1.500; `livefactor versions list` shows them",
             param_hint="VERSION",
         ) from None
+
+
+def _parse_range(text: str) -> "OffsetRange":
+    from protos.events_pb2 import OffsetRange
+
+    found = re.fullmatch(r"([^:]+):(\d{1,9}):(\d{1,18})-(\d{1,18})", text, re.ASCII)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r}: say it as in livefactor.interactions.v1:0:1000-2000, which leaves out the offsets "
+            "1000 to 1999 of partition 0",
+            param_hint="--exclude",
+        )
+    topic, partition, first, following = found.groups()
+    return OffsetRange(topic=topic, partition=int(partition), first=int(first), next=int(following))
 
 
 def _fields(version: "Version", versions: "Versions") -> dict[str, Any]:

@@ -98,7 +98,7 @@ class Monitor:
     def sample(self, model: Model, events: Learnable, origins: Origins) -> Mask:
         """Which events are to be ranked: a sample, bool [n]."""
         chosen = self._prequential.sample(model, events)
-        chosen &= ~self._seen(origins.partitions, origins.offsets)
+        chosen &= ~self.seen(origins.partitions, origins.offsets)
         if self.comparison.compares:
             self._sampled = np.flatnonzero(chosen)
             self._inputs_next = _as_known(model, events, self._sampled)
@@ -186,12 +186,12 @@ class Monitor:
         for of, concentration in self._concentrations.items():
             for raised in concentration.advance():
                 yield announce_concentration(raised, of, self._model.inputs, place)
-        again = bool(self._seen(records.partitions, records.offsets).any())
+        again = bool(self.seen(records.partitions, records.offsets).any())
         for reason, wrong in wrong_of(records, rejected, counts, again):
             if verdict := self._shares[reason].add(wrong):
                 yield announce_share(verdict, self._shares[reason], int(records.timestamps_ms.max()), place)
 
-    def _seen(self, partitions: I32, offsets: I64) -> Mask:
+    def seen(self, partitions: I32, offsets: I64) -> Mask:
         """Which of the records at these places, int32 [n] and int64 [n], were judged already."""
         seen = np.zeros(len(offsets), np.bool_)
         for partition, through in self.seen_through.items():

@@ -29,7 +29,7 @@ PROGRAM = (
         f"stream/{name}.py"
         for name in (
             *("admission", "cloud_events", "config", "control", "dead_letters", "effects", "engine"),
-            *("events", "interactions", "residency", "sampling", "step"),
+            *("events", "exclusion", "interactions", "residency", "sampling", "step"),
         )
     ),
 )

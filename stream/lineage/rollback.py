@@ -3,9 +3,10 @@
 It is asked for by a command, which the micro-batch that read it left in a memo, and is carried out between
 two lives of the learner:
 
-    1. keep the present state as a version, so that one can go back from where one went back
-    2. beside the store, make a database from that of the version, with what must not be forgotten
-    3. move it in as the next generation, and point to it
+    1. beside the store, make a database from that of the version
+    2. keep the present state as a version, so that one can go back from where one went back
+    3. add to the database what must not be forgotten, and from where the log is to be read
+    4. move it in as the next generation, and point to it
 
 A crash before the last step leaves the store as it was, and the memo: the next learner begins again. What
 cannot be done is answered, and the store goes on as it was.
@@ -43,6 +44,7 @@ from stream.control import Control, answer, rollback_in
 from stream.engine import Engine
 from stream.lineage.bases import PASS, begin_version
 from stream.lineage.identity import identity
+from stream.lineage.onward import Limits, Onward, excluded_by, go_on, version_before
 
 ROLLBACK = "rollback"
 """Kind of the schedule entry that begins a generation."""
@@ -50,17 +52,18 @@ ROLLBACK = "rollback"
 log = structlog.get_logger("livefactor.learner")
 
 
-def roll_back(settings: LearnerSettings, store: Writer, probe: Probe) -> None:
+def roll_back(settings: LearnerSettings, store: Writer, limits: Limits, probe: Probe) -> None:
     """Carry out the rollback that the store's head asks for, or answer why that cannot be done.
 
-    The directory has another generation then, or the store another head.
+    The directory has another generation then, or the store another head. `limits` as in
+    `stream.source.Source`: what can be learnt again.
     """
     command = rollback_in(store.head())
     assert command is not None
-    log.info("rolling back", version=command.version, reason=command.reason)
+    log.info("rolling back", version=command.version or "the newest that will do", reason=command.reason)
     aside = Directory(settings.state.directory).successor
     try:
-        _make_generation(settings, store, command, aside, probe)
+        _make_generation(settings, store, command, limits, aside, probe)
     except Exception as error:
         # Whatever it is, it must not keep the next learner from learning.
         named = named_error(error, aside) if isinstance(error, OSError) else error
@@ -72,12 +75,16 @@ def roll_back(settings: LearnerSettings, store: Writer, probe: Probe) -> None:
 
 
 def _make_generation(
-    settings: LearnerSettings, store: Writer, command: Command, aside: Path, probe: Probe
+    settings: LearnerSettings, store: Writer, command: Command, limits: Limits, aside: Path, probe: Probe
 ) -> None:
     directory = Directory(settings.state.directory)
-    versions = Versions(directory)
-    version = _find(versions, VersionId.parse(command.version))
-    begin_version(settings, store, f"before going back to {version.id}").advance(wait=True)
+    versions, head = Versions(directory), store.head()
+    excluded = excluded_by(settings, head, command)
+    if command.version:
+        wanted = VersionId.parse(command.version)
+    else:
+        wanted = version_before(settings, head, versions.all(), excluded)
+    version = _find(versions, wanted)
     probe("rollback_before_copy")
     aside.mkdir()
     database = Directory(aside).adopt(versions.database(version))
@@ -85,8 +92,10 @@ def _make_generation(
     there = settings.aside(aside)
     with closing(RocksWriter(there.state, identity(there), tuning=there.rocksdb)) as successor:
         Engine(there, successor).flush()
+        onward = go_on(settings, head, version, successor.head(), command, excluded, limits)
+        begin_version(settings, store, f"before going back to {version.id}").advance(wait=True)
         successor.begin_generation(store.head(), version.id)
-        successor.commit(_carried_over(settings, store, command))
+        successor.commit(_carried_over(settings, store, command, onward))
         successor.sync()
     probe("rollback_before_switch")
     directory.succeed(database)
@@ -105,23 +114,24 @@ def _find(versions: Versions, wanted: VersionId) -> Version:
     return version
 
 
-def _carried_over(settings: LearnerSettings, store: Writer, command: Command) -> Commit:
-    """What must not be forgotten: ids of events, what commands have set, drift events, and the outbox.
+def _carried_over(settings: LearnerSettings, store: Writer, command: Command, onward: Onward) -> Commit:
+    """What must not be forgotten: what commands have set, drift events, and the outbox; ids of events, unless
+    those are to be learnt again.
 
     What was measured of the model that is left, and the evidence against it, stays behind.
     """
     head = store.head()
-    control = Control.restore(head.memo.get(CONTROL_MEMO, b"")).unpause()
     memo = {name: head.memo[name] for name in (DRIFT_EVENTS_MEMO, LOG_MEMO) if name in head.memo}
-    batch_seq, message = head.batch_seq + 1, f"went back to {command.version}"
+    batch_seq = head.batch_seq + 1
     return Commit(
         batch_seq,
-        (_event_ids(store, settings.decode.event_ids_kept),),
-        schedule={"kind": ROLLBACK, "version": command.version},
-        memo={**memo, CONTROL_MEMO: control.pack(), ROLLBACK_MEMO: b""},
+        () if onward.replays else (_event_ids(store, settings.decode.event_ids_kept),),
+        onward.offsets,
+        schedule={"kind": ROLLBACK, "version": str(onward.version)},
+        memo={**memo, CONTROL_MEMO: onward.control.pack(), ROLLBACK_MEMO: b""},
         outbox=(
             *(record for _, record in store.outbox()),
-            answer(command, control, True, message, settings.topics.drift, batch_seq),
+            answer(command, onward.control, True, onward.message, settings.topics.drift, batch_seq),
         ),
     )
 

@@ -8,6 +8,7 @@ whose learner died when it came to that point of the rollback.
 
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline import CONTROL, Feed, command
 
 from protos.events_pb2 import COMMAND_ACTION_ROLLBACK
 from state.rocksdb.writer import Probe, RocksWriter, no_probe
-from state.store import VersionId
+from state.store import TopicPartition, VersionId
 from stream.control import rollback_in
 from stream.lineage.bases import keep_version
 from stream.lineage.identity import identity
@@ -53,13 +54,18 @@ def ask(directory: Path) -> None:
         assert rollback_in(engine.store.head()) is not None
 
 
+def no_limits(_: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+    """Nothing is learnt again, so nobody asks."""
+    raise AssertionError
+
+
 def carry_out(directory: Path, probe: Probe = no_probe) -> None:
     """As a learner does that starts: what there is to be carried out, if there is anything."""
     chosen = settings(directory, ALGORITHM)
     store = RocksWriter(chosen.state, identity(chosen), tuning=chosen.rocksdb, probe=probe)
     with closing(store):
         if rollback_in(store.head()) is not None:
-            roll_back(chosen, store, probe)
+            roll_back(chosen, store, no_limits, probe)
 
 
 def _ask_and_die(folder: Path, point: str) -> None:

@@ -53,12 +53,15 @@ class LastingLearner(Learner):
         self.settings = in_directory(self.settings, directory / "state")
         self.directory, self.verified, self.probe = directory, 0, no_probe
 
-    def roll_back(self, version, command_id="c1"):
+    def roll_back(self, version, command_id="c1", **fields):
         """Ask for it, and learn up to where it is carried out; the answer, which is on its way then."""
-        self.log.append(CONTROL, 0, command(COMMAND_ACTION_ROLLBACK, command_id, version=str(version)), b"k")
+        order = command(COMMAND_ACTION_ROLLBACK, command_id, version=str(version or ""), **fields)
+        self.log.append(CONTROL, 0, order, b"k")
         self.learn()
         with closing(RocksWriter(self.settings.state, identity(self.settings))) as store:
-            roll_back(self.settings, store, self.probe)
+            roll_back(
+                self.settings, store, MemorySource(self.log, (INTERACTIONS, CONTROL)).limits, self.probe
+            )
         with closing(RocksReader(self.settings.state.directory)) as reader:
             *_, (_, last) = reader.outbox()
         return CommandResult.FromString(last.value)
