@@ -211,9 +211,9 @@ class Client:
 
         If the scorer is away this waits for it, and says so in a warning of this module's logger. Begins with
         what is raised from now on, or after an event, or with "" with the oldest that is kept. `actions` are
-        of "WARN", "RETRAIN" and "ROLLBACK", none means all; `min_severity` is "info", "warning" or "error".
-        An event without an id, of the reason "events_missed", says that some are no longer kept which should
-        have come.
+        of "WARN", "RETRAIN", "ROLLBACK" and "NONE", none means all; `min_severity` is "info", "warning" or
+        "error". An event without an id, of the reason "events_missed", says that some are no longer kept
+        which should have come.
 
         Raises ScorerError if the scorer refuses, and ValueError for names that there are not.
         """

@@ -21,6 +21,7 @@ class DriftAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DRIFT_ACTION_WARN: _ClassVar[DriftAction]
     DRIFT_ACTION_RETRAIN: _ClassVar[DriftAction]
     DRIFT_ACTION_ROLLBACK: _ClassVar[DriftAction]
+    DRIFT_ACTION_NONE: _ClassVar[DriftAction]
 
 class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -37,6 +38,7 @@ DRIFT_ACTION_UNSPECIFIED: DriftAction
 DRIFT_ACTION_WARN: DriftAction
 DRIFT_ACTION_RETRAIN: DriftAction
 DRIFT_ACTION_ROLLBACK: DriftAction
+DRIFT_ACTION_NONE: DriftAction
 SEVERITY_UNSPECIFIED: Severity
 SEVERITY_INFO: Severity
 SEVERITY_WARNING: Severity

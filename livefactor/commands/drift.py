@@ -23,11 +23,12 @@ app = typer.Typer(help="Whether the model goes wrong: windows of losses, and ala
 
 
 class Action(StrEnum):
-    """What a drift event says to do."""
+    """What a drift event says to do; "none" where it says what was done."""
 
     warn = "WARN"
     retrain = "RETRAIN"
     rollback = "ROLLBACK"
+    none = "NONE"
 
 
 class Level(StrEnum):
@@ -109,13 +110,12 @@ def list_events(
     as_json: JsonOption = False, config: ConfigOption = None, overrides: SetOption = None
 ) -> None:
     """List the latest drift events, oldest first; reads the store, needs no learner."""
-    from protos.events_pb2 import DriftEvents
-    from state.store import DRIFT_EVENTS_MEMO
     from stream.drift.announcement import fields_of
+    from stream.drift.telling import kept_in
 
     settings = settings_of(config, overrides)
     with reader_of(settings.state.directory) as reader:
-        events = DriftEvents.FromString(reader.head().memo.get(DRIFT_EVENTS_MEMO, b"")).events
+        events = kept_in(reader.head().memo).events
     if as_json:
         print_json([fields_of(event) for event in events])
         return

@@ -133,6 +133,32 @@ def announce_share(verdict: Verdict, alarm: ShareAlarm, time_ms: int, place: Pla
     return event
 
 
+def announce_rollback(
+    model: str,
+    topic: str,
+    here: VersionId,
+    time_ms: int,
+    version: VersionId,
+    learnt: Mapping[int, int],
+    message: str,
+) -> DriftEvent:
+    """The event that a rollback to a version is done; `learnt`: its offsets of interactions by partition."""
+    return DriftEvent(
+        id=_identity(model, here, "rollback"),
+        time_ms=time_ms,
+        model=model,
+        version=str(version),
+        action=DriftAction.DRIFT_ACTION_NONE,
+        severity=Severity.SEVERITY_WARNING,
+        reason="rolled_back",
+        message=message,
+        detector="rollback",
+        positions=[
+            Position(topic=topic, partition=partition, offset=at) for partition, at in sorted(learnt.items())
+        ],
+    )
+
+
 def action_of(event: DriftEvent) -> str:
     """In one word."""
     return DriftAction.Name(event.action).removeprefix("DRIFT_ACTION_")
@@ -153,10 +179,8 @@ def _event_of(verdict: Verdict, place: Place, time_ms: int, end: int, about: str
 
     `about` tells apart what one detector has to say of the same records.
     """
-    generation, batch_seq = place.here
-    identity = f"{place.model}/{generation}/{batch_seq}/{verdict.detector}{about}/{end}"
     return DriftEvent(
-        id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        id=_identity(place.model, place.here, f"{verdict.detector}{about}/{end}"),
         time_ms=time_ms,
         model=place.model,
         action=verdict.action,  # type: ignore[arg-type]
@@ -165,6 +189,12 @@ def _event_of(verdict: Verdict, place: Place, time_ms: int, end: int, about: str
         detector=verdict.detector,
         p_value=verdict.p_value,
     )
+
+
+def _identity(model: str, here: VersionId, of: str) -> str:
+    """The same whenever the same micro-batch says the same: 32 hexadecimal digits."""
+    identity = f"{model}/{here.generation}/{here.batch_seq}/{of}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def _short(median: float | None) -> str:

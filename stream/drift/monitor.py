@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import orjson
 
-from protos.events_pb2 import DriftEvent, DriftEvents, Severity
+from protos.events_pb2 import DriftEvent, DriftEvents
 from state.arrays import F64, I32, I64, Mask
 from state.evidence import INPUT, RECORD
 from state.model import Model
 from state.ring import Entries
 from state.store import DRIFT_EVENTS_MEMO, DRIFT_MEMO, PREQUENTIAL_MEMO, VersionId
-from stream.cloud_events import cloud_event, webhook_destination
 from stream.config import LearnerSettings
 from stream.drift.announcement import (
     Place,
@@ -28,6 +27,7 @@ from stream.drift.loss import LOSSES
 from stream.drift.loss_alarm import LossAlarm
 from stream.drift.share_alarm import KINDS, ShareAlarm, wrong_of
 from stream.drift.shift_alarm import ShiftAlarm
+from stream.drift.telling import kept_in, outgoing, with_raised
 from stream.effects import Counts, Effects
 from stream.evaluation.prequential import Prequential
 from stream.events import Learnable, Origins, Records, Rejected
@@ -35,10 +35,6 @@ from stream.walk.values import LIVE, LOSS, RECIPROCAL_RANK, Frozen, Walked
 
 FORMAT = 3
 """Of the packed memo."""
-
-EVENTS_KEPT = 50
-"""Latest drift events that the store keeps."""
-
 
 PAUSED: Mapping[str, str] = {
     "tell": "; nothing is learnt until `livefactor control resume`",
@@ -50,9 +46,9 @@ PAUSED: Mapping[str, str] = {
 class Monitor:
     """The `Evaluator` of the service; part of the state, so a crash neither loses nor repeats evidence.
 
-    `version` is the micro-batch of the frozen model's version, 0 where there is none yet. `events` are the
-    latest that were raised. `seen_through`: offsets by partition below which everything was judged before;
-    read again, to be learnt, it is no evidence a second time.
+    `version` is the micro-batch of the frozen model's version, 0 where there is none yet. `kept` are the
+    latest events that were raised. `seen_through`: offsets by partition below which everything was judged
+    before; read again, to be learnt, it is no evidence a second time.
     """
 
     cold = False
@@ -71,8 +67,7 @@ class Monitor:
         self._sampled: I64 = np.zeros(0, np.int64)
         self._inputs_next: Entries = np.zeros(0, INPUT)
         self._shares = {reason: ShareAlarm(reason) for reason in KINDS}
-        self.events: tuple[DriftEvent, ...] = ()
-        self._raised_count = 0
+        self.kept = DriftEvents()
         self.comparison = first_comparison(settings) if settings.drift.enabled else no_comparison()
         self.version = 0
         self.seen_through: Mapping[int, int] = {}
@@ -146,10 +141,8 @@ class Monitor:
         for event in pausing:
             event.message += PAUSED[self._settings.drift.act]
         if raised:
-            self.events = (*self.events, *raised)[-EVENTS_KEPT:]
-            self._raised_count += len(raised)
-            kept = DriftEvents(events=self.events, raised=self._raised_count)
-            memos[DRIFT_EVENTS_MEMO] = kept.SerializeToString()
+            self.kept = with_raised(self.kept, raised)
+            memos[DRIFT_EVENTS_MEMO] = self.kept.SerializeToString()
         memo = {
             "format": FORMAT,
             "calibrations": self.comparison.calibrations.tolist(),
@@ -159,11 +152,7 @@ class Monitor:
             "shares": {reason: alarm.pack() for reason, alarm in self._shares.items()},
         }
         memos[DRIFT_MEMO] = orjson.dumps(memo)
-        outbox = tuple(
-            cloud_event(destination, name, event.id, event)
-            for event in raised
-            for destination in self._destinations(event)
-        )
+        outbox = tuple(outgoing(raised, self._settings))
         return Effects(memo=memos, outbox=outbox, drift=raised, pause=self._pause(pausing))
 
     def _pause(self, pausing: Sequence[DriftEvent]) -> str | None:
@@ -206,12 +195,6 @@ class Monitor:
             for slot, ordinal in zip(users.find_ordinals(ordinals).tolist(), ordinals.tolist(), strict=True)
         ]
 
-    def _destinations(self, event: DriftEvent) -> Iterator[str]:
-        yield self._settings.topics.drift
-        for name, webhook in self._settings.drift.webhooks.items():
-            if event.severity >= Severity.Value(f"SEVERITY_{webhook.min_severity.upper()}"):
-                yield webhook_destination(name)
-
     def restore(self, memos: Mapping[str, bytes]) -> None:
         """Take over stored memos; what is in another format begins anew."""
         if PREQUENTIAL_MEMO in memos:
@@ -229,8 +212,7 @@ class Monitor:
             alarm.restore(stored.get("shifts", {}).get(name, {}))
         for reason, packed in stored.get("shares", {}).items():
             self._shares[reason].restore(packed)
-        kept = DriftEvents.FromString(memos.get(DRIFT_EVENTS_MEMO, b""))
-        self.events, self._raised_count = tuple(kept.events), max(kept.raised, len(kept.events))
+        self.kept = kept_in(memos)
 
 
 def _identify(entries: Entries, chosen: I64, events: Learnable, origins: Origins) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from protos.events_pb2 import Command, DriftEvents
+from protos.events_pb2 import Command
 from state.errors import RollbackRefusedError
-from state.store import CONTROL_MEMO, DRIFT_EVENTS_MEMO, Head, TopicPartition, Version, VersionId
+from state.store import CONTROL_MEMO, Head, TopicPartition, Version, VersionId
 from stream import exclusion
 from stream.config import LearnerSettings
 from stream.control import Control, Offsets, offsets_in
+from stream.drift.telling import kept_in
 from stream.lineage.bases import stored_log
 
 RANGES_MAX = 1_000
@@ -28,7 +29,7 @@ class Onward:
     the present place. `replays`: what came after the version is learnt again, now or once learning resumes.
     """
 
-    version: VersionId
+    version: Version
     control: Control
     offsets: Mapping[TopicPartition, int]
     replays: bool
@@ -100,7 +101,7 @@ def go_on(
     message = f"went back to {version.id}"
     if not (command.replay or command.exclude or command.drift_event_id):
         ahead = {} if of_another_log else {at: n for at, n in learnt.items() if n > here.get(at, n)}
-        return Onward(version.id, control, _places(topic, ahead), False, message)
+        return Onward(version, control, _places(topic, ahead), False, message)
     if of_another_log:
         raise RollbackRefusedError(f"{of_another_log}: {SKIP}")
     if settings.learning.freeze:
@@ -131,9 +132,9 @@ def go_on(
     if not control.learns:
         resume = "once `livefactor control resume --learn-missed` says so"
         missing = replace(control, missed_from=start)
-        return Onward(version.id, missing, {}, True, f"{message}; {parts}, {resume}")
+        return Onward(version, missing, {}, True, f"{message}; {parts}, {resume}")
     control, there = replace(control, missed_from=start).learn_missed(here)
-    return Onward(version.id, control, _places(topic, there), True, f"{message}; {parts}")
+    return Onward(version, control, _places(topic, there), True, f"{message}; {parts}")
 
 
 def _reached(settings: LearnerSettings, head: Head) -> Offsets:
@@ -145,8 +146,7 @@ def _reached(settings: LearnerSettings, head: Head) -> Offsets:
 
 def _beginning(head: Head, event_id: str, topic: str) -> Offsets:
     """Where a drift event says that it began."""
-    events = DriftEvents.FromString(head.memo.get(DRIFT_EVENTS_MEMO, b"")).events
-    event = next((each for each in events if each.id == event_id), None)
+    event = next((each for each in kept_in(head.memo).events if each.id == event_id), None)
     if event is None:
         raise RollbackRefusedError(
             f"drift event {event_id!r} is not known: `livefactor drift list` shows the latest"

@@ -13,6 +13,7 @@ cannot be done is answered, and the store goes on as it was.
 """
 
 import shutil
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -40,7 +41,9 @@ from state.store import (
     rows_of,
 )
 from stream.config import LearnerSettings
-from stream.control import Control, answer, rollback_in
+from stream.control import Control, answer, offsets_in, rollback_in
+from stream.drift.announcement import announce_rollback
+from stream.drift.telling import kept_in, outgoing, with_raised
 from stream.engine import Engine
 from stream.lineage.bases import PASS, begin_version
 from stream.lineage.identity import identity
@@ -120,17 +123,33 @@ def _carried_over(settings: LearnerSettings, store: Writer, command: Command, on
 
     What was measured of the model that is left, and the evidence against it, stays behind.
     """
-    head = store.head()
-    memo = {name: head.memo[name] for name in (DRIFT_EVENTS_MEMO, LOG_MEMO) if name in head.memo}
+    head, version = store.head(), onward.version
     batch_seq = head.batch_seq + 1
+    event = announce_rollback(
+        settings.model.name,
+        settings.topics.interactions,
+        VersionId(head.generation + 1, batch_seq),
+        time.time_ns() // 1_000_000,
+        version.id,
+        {} if version.imported else offsets_in(settings.topics.interactions, version.positions),
+        f"{onward.message} ({command.reason})" if command.reason else onward.message,
+    )
+    memo = {
+        DRIFT_EVENTS_MEMO: with_raised(kept_in(head.memo), (event,)).SerializeToString(),
+        CONTROL_MEMO: onward.control.pack(),
+        ROLLBACK_MEMO: b"",
+    }
+    if LOG_MEMO in head.memo:
+        memo[LOG_MEMO] = head.memo[LOG_MEMO]
     return Commit(
         batch_seq,
         () if onward.replays else (_event_ids(store, settings.decode.event_ids_kept),),
         onward.offsets,
-        schedule={"kind": ROLLBACK, "version": str(onward.version)},
-        memo={**memo, CONTROL_MEMO: onward.control.pack(), ROLLBACK_MEMO: b""},
+        schedule={"kind": ROLLBACK, "version": str(version.id)},
+        memo=memo,
         outbox=(
             *(record for _, record in store.outbox()),
+            *outgoing((event,), settings),
             answer(command, onward.control, True, onward.message, settings.topics.drift, batch_seq),
         ),
     )

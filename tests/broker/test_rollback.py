@@ -161,6 +161,8 @@ def test_a_learner_goes_back_while_a_scorer_answers(broker: KafkaBroker, tmp_pat
         answer = go_back(service, tmp_path, str(service.version))
         assert (answer["applied"], answer["message"]) == (True, f"went back to {service.version}")
         assert not client.score("u1", ["i60"]).known[0], "it is not known any more"
+        *_, told = client.drift_events()
+        assert (told.reason, told.message) == ("rolled_back", answer["message"])
         learn(sections, tmp_path, 800, 100)
         wait_for(lambda: client.score("u1", ["i60"]).known[0], "what is learnt now")
 

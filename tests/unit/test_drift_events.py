@@ -22,7 +22,7 @@ from protos.events_pb2 import (
 )
 from state.rocksdb.writer import RocksWriter
 from state.store import DRIFT_EVENTS_MEMO
-from stream.drift.monitor import EVENTS_KEPT
+from stream.drift.telling import EVENTS_KEPT
 from stream.lineage.identity import identity
 from stream.outgoing import Outgoing
 from stream.webhooks import WebhookSink
@@ -151,7 +151,7 @@ def test_the_store_has_what_was_told_and_a_restart_tells_it_no_second_time(tmp_p
         learner.store = RocksWriter(learner.settings.state, identity(learner.settings))
         loop = learner.until_end()
         stored = DriftEvents.FromString(learner.store.head().memo.get(DRIFT_EVENTS_MEMO, b""))
-        assert list(stored.events) == list(loop.engine.monitor.events) == told(learner)
+        assert list(stored.events) == list(loop.engine.monitor.kept.events) == told(learner)
         assert stored.raised == len(told(learner))
         learner.store.close()
     first, *others = told(learner)

@@ -7,7 +7,13 @@ import pytest
 from memory_learner import LastingLearner
 from pipeline import CONTROL, INTERACTIONS, command, event, keep_version
 
-from protos.events_pb2 import COMMAND_ACTION_FREEZE, COMMAND_ACTION_ROLLBACK, CommandResult
+from protos.events_pb2 import (
+    COMMAND_ACTION_FREEZE,
+    COMMAND_ACTION_ROLLBACK,
+    DRIFT_ACTION_NONE,
+    CommandResult,
+    DriftEvent,
+)
 from state import kinds
 from state.digest import digest
 from state.rocksdb.directory import Directory
@@ -83,6 +89,12 @@ def test_the_rows_are_those_of_the_version_and_everything_else_goes_on(place):
     engine = place.learn()
     assert engine.store.head().batch_seq > head.batch_seq
     assert [each.command_id for each in place.told(CommandResult)] == ["c1"], "answered once"
+    [event] = place.told(DriftEvent)
+    assert (event.reason, event.version, event.message) == ("rolled_back", str(version.id), answer.message)
+    assert event.action == DRIFT_ACTION_NONE
+    told = {each.partition: each.offset for each in event.positions}
+    assert told == offsets_in(INTERACTIONS, version.positions)
+    assert list(engine.monitor.kept.events) == [event]
     verdict = place.verify()
     assert (verdict.agrees, verdict.batches > 0) == (True, True), verdict
     [kept] = [each for each in versions_of(place).all() if each.id.generation == 2][:1]
