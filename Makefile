@@ -78,7 +78,7 @@ check: $(DEVELOP) ## lint, format, types, import directions, freshness of genera
 
 protos: $(DEVELOP) ## generate the code of protos/*.proto
 	$(PROTOC) --python_out=. --pyi_out=. protos/*.proto
-	$(PROTOC) --grpc_python_out=. protos/scorer.proto protos/drift.proto
+	$(PROTOC) --grpc_python_out=. protos/admin.proto protos/drift.proto protos/scorer.proto
 
 lock: | $(BIN)/uv ## resolve pyproject.toml anew into the hash-locked requirements files
 	$(LOCK) pyproject.toml --output-file requirements.txt

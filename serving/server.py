@@ -13,7 +13,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from serving import drift
+from serving import admin, drift
 from serving.config import ServingConfig
 from serving.refresh import Follower, follow
 from serving.replica import Bounds
@@ -26,7 +26,7 @@ from state.rocksdb.directory import Directory
 from state.rocksdb.reader import RocksReader
 
 _log = structlog.get_logger(__name__)
-_SERVICES = (SERVICE_NAME, drift.SERVICE_NAME)
+_SERVICES = (SERVICE_NAME, drift.SERVICE_NAME, admin.SERVICE_NAME)
 _HEALTH_NAMES = ("", *_SERVICES)
 
 PING_INTERVAL_MIN_MS = 1_000
@@ -44,11 +44,13 @@ def run(
     config: ServingConfig,
     model: ModelConfig,
     topic: str,
+    send: admin.Send,
     started: Started = lambda port: None,
 ) -> None:
     """Serve the store of `model` in `state.directory` until SIGTERM or SIGINT.
 
-    `topic`: the interactions topic. Raises ConfigError if the address cannot be had.
+    `topic`: the interactions topic. `send` passes orders on to the learner. Raises ConfigError if the address
+    cannot be had.
     """
     warm_up()
     bounds = Bounds(state.rows_max, state.items_max, config.overlay_bytes_max)
@@ -59,7 +61,8 @@ def run(
             bounds,
             executor.submit,
         )
-        asyncio.run(serve(follower, config, topic, started))
+        orders = admin.AdminService(state.directory, send)
+        asyncio.run(serve(follower, config, topic, orders, started))
 
 
 def open_reader(directory: Path, model: ModelConfig) -> RocksReader:
@@ -97,7 +100,9 @@ def _check_model(reader: RocksReader, model: ModelConfig) -> None:
         raise error
 
 
-async def serve(follower: Follower, config: ServingConfig, topic: str, started: Started) -> None:
+async def serve(
+    follower: Follower, config: ServingConfig, topic: str, orders: admin.AdminService, started: Started
+) -> None:
     """Answer until SIGTERM or SIGINT, then finish the calls in flight.
 
     1. Listen; health says NOT_SERVING and calls get UNAVAILABLE.
@@ -110,7 +115,7 @@ async def serve(follower: Follower, config: ServingConfig, topic: str, started: 
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     status = health.aio.HealthServicer()  # type: ignore[attr-defined]
     feed = drift.DriftFeed(follower)
-    server, port = await _listen(follower, feed, config, topic, status)
+    server, port = await _listen(follower, feed, config, topic, orders, status)
     started(port)
     tasks = [
         asyncio.create_task(follow(follower, config.refresh_interval_ms)),
@@ -129,7 +134,12 @@ async def serve(follower: Follower, config: ServingConfig, topic: str, started: 
 
 
 async def _listen(
-    follower: Follower, feed: drift.DriftFeed, config: ServingConfig, topic: str, status: Any
+    follower: Follower,
+    feed: drift.DriftFeed,
+    config: ServingConfig,
+    topic: str,
+    orders: admin.AdminService,
+    status: Any,
 ) -> tuple[grpc.aio.Server, int]:
     """Start answering; the server and its port."""
     options = [
@@ -142,7 +152,7 @@ async def _listen(
     server = grpc.aio.server(options=options)
     service = ScorerService(follower, config, topic, lambda: time.time_ns() // 1_000_000)
     watched = drift.DriftService(follower, feed, config.watchers_max)
-    server.add_generic_rpc_handlers((service.handlers(), watched.handlers()))
+    server.add_generic_rpc_handlers((service.handlers(), watched.handlers(), orders.handlers()))
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if config.reflection:
         names = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)

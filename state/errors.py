@@ -128,6 +128,10 @@ class LogChangedError(SourceError):
     """The log is not the one that was learnt from: a topic was created anew, or this is another cluster."""
 
 
+class CommandUnansweredError(LivefactorError):
+    """No learner answered a command in time; it stays in the log and will be carried out when one runs."""
+
+
 class TransactionOpenError(SourceError):
     """Transactions that were not ended held back the rest of the log."""
 

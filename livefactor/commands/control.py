@@ -11,7 +11,7 @@ from livefactor.commands.state import reader_of
 from livefactor.console import print_facts
 from livefactor.options import ConfigOption, JsonOption, ReasonOption, SetOption, WaitOption, settings_of
 from livefactor.settings import Settings
-from state.errors import LivefactorError
+from state.errors import CommandUnansweredError
 
 if TYPE_CHECKING:
     from protos.events_pb2 import Command, CommandResult
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 FLUSH_TIMEOUT_MS = 10_000
 
 app = typer.Typer(help="Orders to the learner: freeze, resume, status.", no_args_is_help=True)
-
-
-class CommandUnansweredError(LivefactorError):
-    """No learner answered a command in time; it stays in the log and will be carried out when one runs."""
 
 
 @app.command()

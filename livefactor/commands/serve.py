@@ -1,5 +1,7 @@
 """`livefactor serve`: the scorer process."""
 
+from functools import partial
+
 from livefactor.logs import configure_logs
 from livefactor.options import ConfigOption, SetOption, settings_of
 
@@ -9,6 +11,7 @@ def serve(config: ConfigOption = None, overrides: SetOption = None) -> None:
 
     Waits for a store that does not exist yet. The first line on standard output names the address.
     """
+    from livefactor.commands.control import send
     from serving import server
 
     settings = settings_of(config, overrides)
@@ -19,5 +22,6 @@ def serve(config: ConfigOption = None, overrides: SetOption = None) -> None:
         settings.serving,
         settings.model,
         settings.topics.interactions,
+        partial(send, settings),
         started=lambda port: print(f"listening on {host}:{port}", flush=True),
     )

@@ -5,10 +5,16 @@ import sys
 
 import structlog
 
+from protos.events_pb2 import Command, CommandResult
 from serving.config import ServingConfig
 from serving.server import run
 from state.config import ModelConfig, StateConfig
-from state.errors import ConfigError
+from state.errors import BrokerUnreachableError, ConfigError
+
+
+def send(command: Command, _: float) -> CommandResult:
+    """There is no broker."""
+    raise BrokerUnreachableError(f"no broker for {command.command_id}")
 
 
 def main() -> None:
@@ -20,6 +26,7 @@ def main() -> None:
             ServingConfig(**arguments["serving"]),
             ModelConfig(**arguments["model"]),
             arguments["topic"],
+            send,
             started=lambda port: print(port, flush=True),
         )
     except ConfigError as error:

@@ -15,6 +15,7 @@ from stream.lineage.fingerprint import PROGRAM, REPLAY_PROGRAM, program
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("serving", "state", "stream")
 SHELLS = (
+    "serving.admin",
     "serving.drift",
     "serving.refresh",
     "serving.rpc",

@@ -6,7 +6,7 @@ import pytest
 from grpc_tools import protoc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SERVICES = ("protos/drift.proto", "protos/scorer.proto")
+SERVICES = ("protos/admin.proto", "protos/drift.proto", "protos/scorer.proto")
 DEFINITIONS = ("protos/events.proto", *SERVICES)
 
 
